@@ -1,0 +1,1 @@
+"""The AWS side: one module for each outside thing."""
