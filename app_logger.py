@@ -1,0 +1,50 @@
+"""logging.conf, applied once in every process.
+
+Each process opens the log file itself, in append mode: no lock, no pipe, nothing that a killed process could leave
+behind. A line is one write, so lines of different processes do not mix.
+"""
+
+import logging
+import logging.config
+import sys
+from pathlib import Path
+
+from pipeline.names import printable
+
+# botocore's debug lines show the session token, so these stay at INFO whatever logging.conf says of the root.
+_TALKATIVE = ("boto3", "botocore", "urllib3", "s3transfer")
+
+
+class OneLineFormatter(logging.Formatter):
+    """Escapes control characters: a file's name must not forge a log line or steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record, one line; a traceback keeps its lines."""
+        text = super().format(record)
+        return "\n".join(printable(line) for line in text.split("\n")) if record.exc_info else printable(text)
+
+
+def configure(config: Path, log_file: Path, role: str) -> None:
+    """Apply logging.conf for this process; `role` is its name in every line. OSError if a file cannot be opened."""
+    # A closed terminal or a full disk under the log never stops a transfer.
+    logging.raiseExceptions = False
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    defaults = {"logfile": str(log_file).replace("\\", "\\\\").replace("'", "\\'")}
+    logging.config.fileConfig(config, defaults=defaults, disable_existing_loggers=False, encoding="utf-8")
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
+    factory = logging.LogRecord
+
+    def with_role(*args: object, **kwargs: object) -> logging.LogRecord:
+        record = factory(*args, **kwargs)  # type: ignore[arg-type]  # handed on as they came
+        record.role = role
+        return record
+
+    logging.setLogRecordFactory(with_role)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    logging.getLogger("relay").critical("ended by an error", exc_info=(kind, error, trace))  # type: ignore[arg-type]

@@ -1,0 +1,278 @@
+"""Application.properties → a frozen Settings value; every complaint names file, section, key and value.
+
+The fields of `Settings` are the table of keys: the key of a field is its name as it stands, or in camelCase outside
+[AWS], and section, default and reader stand beside it. Nothing else in the program knows the spelling of a key.
+"""
+
+import configparser
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+SECTIONS = ("General", "AWS", "Concurrency", "Environment")
+EMBEDDED = "embedded"
+_REQUIRED = object()
+
+
+class PropertiesError(Exception):
+    """The file cannot be used; the text says which line of it and what to write instead."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(value: str) -> float:
+        number = float(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    read.__doc__ = f"a number from {low:g} to {high:g}"
+    return read
+
+
+def _count(low: int, high: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+            raise ValueError
+        return int(value)
+
+    read.__doc__ = f"a whole number from {low} to {high}"
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError
+        return value
+
+    read.__doc__ = "one of " + ", ".join(choices)
+    return read
+
+
+def _endpoint(value: str) -> str:
+    """empty (AWS), embedded, or a URL such as http://127.0.0.1:9000"""
+    if value not in ("", EMBEDDED):
+        _url(value)
+    return value
+
+
+def _url(value: str) -> str:
+    """empty, or a URL such as http://127.0.0.1:9000"""
+    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError
+    return value
+
+
+def _bucket(value: str) -> str:
+    """a bucket name: 3 to 63 of a-z, 0-9, dot and hyphen"""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+        raise ValueError
+    return value
+
+
+def _queue(value: str) -> str:
+    """a queue name: up to 80 letters, digits, hyphens and underscores, perhaps ending in .fifo"""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}(\.fifo)?", value) or len(value) > 80:
+        raise ValueError
+    return value
+
+
+def _key_folder(value: str) -> str:
+    """a key prefix such as team/inbox, or empty for the bucket's root"""
+    folder = value.strip("/")
+    if any(part in ("", ".", "..") for part in folder.split("/")) and folder:
+        raise ValueError
+    return folder
+
+
+def _patterns(value: str) -> tuple[str, ...]:
+    """file name patterns separated by spaces"""
+    return tuple(value.split())
+
+
+def _key(section: str, read: Callable[[str], Any], default: Any = _REQUIRED, *, secret: bool = False) -> Any:
+    return field(metadata={"section": section, "read": read, "default": default}, repr=not secret)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One properties file, read and checked. Times are seconds; folders are absolute once loaded."""
+
+    log_file_path: str = _key("General", _text, "relay.log")
+    folder_to_store_temp_files: str = _key("General", _text, "TEMP")
+    folder_to_watch: str = _key("General", _text, "")
+    folder_queued_for_upload: str = _key("General", _text, "QueuedForUpload")
+    folder_for_uploaded_files: str = _key("General", _text, "UploadedToS3")
+    folder_for_downloaded_files: str = _key("General", _text, "")
+    folder_for_failed_files: str = _key("General", _text, "Failed")
+    folder_for_failed_messages: str = _key("General", _text, "FailedMessages")
+    ignore_patterns: tuple[str, ...] = _key(
+        "General", _patterns, ".* *.tmp *.part *.partial *.crdownload *.filepart ~$* *~ *.swp"
+    )
+    minimum_age_seconds: float = _key("General", _number(0, 86_400), "0")
+    completion_check: str = _key("General", _one_of("auto", "settle"), "auto")
+    settle_seconds: float = _key("General", _number(0.1, 86_400), "5")
+    on_name_conflict: str = _key("General", _one_of("version", "fail"), "version")
+    durability: str = _key("General", _one_of("power", "process"), "power")
+
+    aws_s3_bucket: str = _key("AWS", _bucket)
+    aws_s3_folder: str = _key("AWS", _key_folder)
+    aws_access_key_id: str = _key("AWS", _text, "", secret=True)
+    aws_secret_key: str = _key("AWS", _text, "", secret=True)
+    aws_region: str = _key("AWS", _text)
+    aws_sqs: str = _key("AWS", _queue)
+    aws_profile: str = _key("AWS", _text, "")
+    aws_endpoint_url: str = _key("AWS", _endpoint, "")
+    aws_endpoint_url_s3: str = _key("AWS", _url, "")
+    aws_endpoint_url_sqs: str = _key("AWS", _url, "")
+    aws_sqs_message_format: str = _key("AWS", _one_of("key", "s3-event"), "key")
+    aws_transfer_client: str = _key("AWS", _one_of("auto", "classic"), "auto")
+
+    sleep_watch_local_folder: float = _key("Concurrency", _number(0.05, 86_400), "6.0")
+    sleep_upload_to_s3: float = _key("Concurrency", _number(0.05, 86_400), "3.0")
+    sleep_poll_sqs: float = _key("Concurrency", _number(0.05, 86_400), "2.0")
+    upload_processes: int = _key("Concurrency", _count(1, 64), "2")
+    upload_concurrency: int = _key("Concurrency", _count(1, 256), "16")
+    poll_processes: int = _key("Concurrency", _count(1, 64), "1")
+    download_concurrency: int = _key("Concurrency", _count(1, 256), "16")
+    visibility_seconds: int = _key("Concurrency", _count(10, 43_200), "60")
+    shutdown_seconds: float = _key("Concurrency", _number(0, 3_600), "25")
+
+    operation_mode: str = _key("Environment", _text, "0")
+
+    def path(self, name: str) -> Path:
+        """The absolute path of a folder key's value."""
+        return self.state_root / str(getattr(self, name))
+
+    @property
+    def state_root(self) -> Path:
+        """folderToStoreTempFiles, absolute."""
+        return Path(self.folder_to_store_temp_files)
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is said done has to survive a power cut."""
+        return self.durability == "power"
+
+
+def key_of(field_name: str, section: str) -> str:
+    """The spelling of a field's key in the file."""
+    if section == "AWS":
+        return field_name
+    head, *rest = field_name.split("_")
+    # "S3" is the one word that keeps its capital inside a key: sleepUploadToS3.
+    return head + "".join(part.upper() if part in ("s3", "sqs") else part.capitalize() for part in rest)
+
+
+def known_keys() -> dict[str, dict[str, str | None]]:
+    """Section → key → default as text; None where a value has to be given."""
+    table: dict[str, dict[str, str | None]] = {section: {} for section in SECTIONS}
+    for item in fields(Settings):
+        section, default = item.metadata["section"], item.metadata["default"]
+        table[section][key_of(item.name, section)] = None if default is _REQUIRED else default
+    return table
+
+
+def load(path: Path, mode: int, home: Path) -> Settings:
+    """Read a properties file for a mode; `home` is what folderToStoreTempFiles is relative to. PropertiesError."""
+    parser, text = _parse(path)
+    complaint = _Complaint(path, text)
+    _refuse_unknown(parser, complaint)
+    values = {item.name: _value(item, parser, complaint) for item in fields(Settings)}
+    _refuse_missing_folders(values, mode, complaint)
+    _refuse_half_credentials(values, complaint)
+    values["folder_to_store_temp_files"] = str((home / values["folder_to_store_temp_files"]).absolute())
+    return Settings(**values)
+
+
+@dataclass(frozen=True)
+class _Complaint:
+    path: Path
+    text: str
+
+    def about(self, section: str, key: str, problem: str) -> PropertiesError:
+        line = self._line(section, key)
+        where = f"{self.path}:{line}" if line else f"{self.path}"
+        return PropertiesError(f"{where}: [{section}] {key}: {problem}")
+
+    def _line(self, section: str, key: str) -> int:
+        current = ""
+        for number, line in enumerate(self.text.splitlines(), 1):
+            header = re.match(r"\[([^\]]+)\]", line)
+            current = header.group(1) if header else current
+            if current == section and re.match(rf"{re.escape(key)}\s*([=:]|$)", line):
+                return number
+        return 0
+
+
+def _parse(path: Path) -> tuple[configparser.ConfigParser, str]:
+    parser = configparser.ConfigParser(interpolation=None, default_section="\0")
+    parser.optionxform = str  # type: ignore[method-assign,assignment]  # the documented way to keep the case of keys
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        parser.read_string(text, source=str(path))
+    except FileNotFoundError:
+        raise PropertiesError(f"{path}: no such file; give another with --config FILE") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PropertiesError(f"{path}: cannot be read: {error}") from None
+    except configparser.Error as error:
+        raise PropertiesError(f"{path}: not a properties file: {' '.join(str(error).split())}") from None
+    return parser, text
+
+
+def _refuse_unknown(parser: configparser.ConfigParser, complaint: _Complaint) -> None:
+    known = known_keys()
+    home_of = {key: section for section, keys in known.items() for key in keys}
+    for section in parser.sections():
+        if section not in known:
+            raise PropertiesError(f"{complaint.path}: [{section}]: unknown section{_nearest(section, known)}")
+        for key in parser[section]:
+            if key in known[section]:
+                continue
+            if key in home_of:
+                raise complaint.about(section, key, f"this key belongs into [{home_of[key]}]")
+            raise complaint.about(section, key, f"unknown key{_nearest(key, home_of)}")
+
+
+def _nearest(word: str, known: Mapping[str, object]) -> str:
+    lower = {item.lower(): item for item in known}
+    found = difflib.get_close_matches(word.lower(), lower, n=1)
+    return f"; did you mean {lower[found[0]]}?" if found else "; README lists all that there are"
+
+
+def _value(item: Any, parser: configparser.ConfigParser, complaint: _Complaint) -> Any:
+    section, read, default = item.metadata["section"], item.metadata["read"], item.metadata["default"]
+    key = key_of(item.name, section)
+    text = parser.get(section, key, fallback=None)
+    if text is None and default is _REQUIRED:
+        raise PropertiesError(f"{complaint.path}: [{section}] {key}: missing, and it has no default; add {key}=… there")
+    # An empty value means the default, as an absent key does: properties files are often kept with all keys listed.
+    if text is None or (text == "" and default is not _REQUIRED and read is not _patterns):
+        text = default
+    try:
+        return read(text)
+    except ValueError:
+        raise complaint.about(section, key, f"{text!r} is not {read.__doc__}") from None
+
+
+def _refuse_missing_folders(values: dict[str, Any], mode: int, complaint: _Complaint) -> None:
+    needed = {"folder_to_watch": (1, 3, 4), "folder_for_downloaded_files": (2, 3, 4)}
+    for name, modes in needed.items():
+        if not values[name] and mode in modes:
+            raise complaint.about("General", key_of(name, "General"), f"missing, and Mode {mode} needs it")
+    if not values["aws_region"]:
+        raise complaint.about("AWS", "aws_region", "empty; give the region of bucket and queue, for instance eu-west-1")
+
+
+def _refuse_half_credentials(values: dict[str, Any], complaint: _Complaint) -> None:
+    if bool(values["aws_access_key_id"]) == bool(values["aws_secret_key"]):
+        return
+    missing = "aws_secret_key" if values["aws_access_key_id"] else "aws_access_key_id"
+    raise complaint.about("AWS", missing, "empty while its partner is set; set both, or neither for the default chain")

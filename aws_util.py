@@ -1,0 +1,152 @@
+"""The façade to S3 and SQS: clients made from Settings, checked before anything moves.
+
+Whatever AWS answers comes out of here as one of the errors of `pipeline.ports`, which say whether to try again.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+
+from app_properties import EMBEDDED, Settings
+from pipeline.aws import sqs
+from pipeline.aws.checksum import crc64nvme
+from pipeline.aws.classic import ClassicStore
+from pipeline.aws.errors import code_of, describe, translate
+from pipeline.ports import EXIT_CONFIG, RelayError, StartupError
+
+__all__ = ["Aws", "crc64nvme"]
+
+log = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 60  # longer than a long poll of 20 s
+_EMBEDDED_CREDENTIALS = ("embedded", "embedded")
+_PROBE = ".relay/probe"
+_DEFINITE = {"NotImplemented", "MethodNotAllowed", "NoSuchBucket"}
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Where S3 and SQS are and who asks. Cheap and picklable; each process makes its own clients, once."""
+
+    settings: Settings
+    embedded_url: str = ""
+    """The endpoint of the embedded S3 and SQS where the settings select it."""
+
+    def store(self, journal: Path, concurrency: int, *, writes: bool) -> ClassicStore:
+        """The bucket. With `writes` it is found out whether the store honours If-None-Match."""
+        client = self._client("s3", concurrency, s3={"addressing_style": "path"} if self._is_foreign("s3") else {})
+        conditional = not writes or not self._is_foreign("s3") or self._honours_if_none_match(client)
+        return ClassicStore(client, self.settings.aws_s3_bucket, journal, conditional=conditional)
+
+    def queue(self, concurrency: int = 4) -> sqs.Queue:
+        """The queue, created if it is missing."""
+        client = self._client("sqs", concurrency)
+        try:
+            return sqs.find_or_create(client, self.settings.aws_sqs, self.settings.visibility_seconds)
+        except (ClientError, BotoCoreError) as error:
+            raise translate(error, f"find the queue {self.settings.aws_sqs!r}") from error
+
+    def check(self) -> str:
+        """See, before anything moves, that bucket and queue answer; the queue's URL. StartupError (69 or 78) if not."""
+        try:
+            self._check_bucket()
+            return self.queue().url
+        except StartupError:
+            raise
+        except RelayError as error:
+            raise StartupError(str(error)) from error
+
+    def describe_credentials(self) -> str:
+        """Where the credentials come from; never what they are."""
+        if self.settings.aws_access_key_id:
+            return "aws_access_key_id and aws_secret_key of the properties file"
+        if self._uses_embedded():
+            return "none needed"
+        credentials = self._session().get_credentials()
+        if credentials is None:
+            raise StartupError(
+                "no credentials: set aws_access_key_id and aws_secret_key, or aws_profile, or any source of the default "
+                "chain (environment, shared credentials file, role of the machine)"
+            )
+        return f"default credential chain: {credentials.method}"
+
+    def describe_endpoint(self, service: str) -> str:
+        """The URL that requests of a service go to."""
+        return str(self._client(service, 1).meta.endpoint_url)
+
+    def _check_bucket(self) -> None:
+        bucket, folder = self.settings.aws_s3_bucket, self.settings.aws_s3_folder
+        try:
+            # LIST under the prefix: unlike HEAD it has a body that names the error, and the least policy allows it.
+            self._client("s3", 1).list_objects_v2(Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
+        except (ClientError, BotoCoreError) as error:
+            raise StartupError(describe(error, f"reach the bucket {bucket!r}")) from error
+
+    def _honours_if_none_match(self, client: Any) -> bool:
+        """PUT one empty object twice: a store that takes it twice ignores the header and is asked before each PUT."""
+        folder = self.settings.aws_s3_folder
+        key = f"{folder}/{_PROBE}" if folder else _PROBE
+        for _ in range(2):
+            try:
+                client.put_object(Bucket=self.settings.aws_s3_bucket, Key=key, Body=b"", IfNoneMatch="*")
+            except ClientError as error:
+                if code_of(error) == "PreconditionFailed":
+                    return True
+                if code_of(error) not in _DEFINITE:
+                    raise translate(error, f"probe s3://{self.settings.aws_s3_bucket}/{key}") from error
+                break
+            except BotoCoreError as error:
+                raise translate(error, f"probe s3://{self.settings.aws_s3_bucket}/{key}") from error
+        log.warning("this store ignores If-None-Match: every PUT asks first, and two writers of one key can collide")
+        return False
+
+    def _client(self, service: str, concurrency: int, **special: Any) -> Any:
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            tcp_keepalive=True,
+            max_pool_connections=concurrency + 4,
+            # Checksums travel as headers that we set: trailers (aws-chunked) break several S3-compatible stores.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            **special,
+        )
+        try:
+            # The stubs know every service by an overload of its own; a name at run time fits none.
+            make: Any = self._session().client
+            return make(service, endpoint_url=self._endpoint(service), config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise StartupError(
+                f"make a client for {service}: {error}; check aws_region and the endpoint keys", EXIT_CONFIG
+            ) from error
+
+    def _session(self) -> boto3.session.Session:
+        settings = self.settings
+        key, secret = settings.aws_access_key_id or None, settings.aws_secret_key or None
+        if self._uses_embedded() and key is None:
+            key, secret = _EMBEDDED_CREDENTIALS
+        try:
+            return boto3.session.Session(
+                key, secret, region_name=settings.aws_region, profile_name=settings.aws_profile or None
+            )
+        except ProfileNotFound as error:
+            raise StartupError(f"{error}; correct aws_profile, or leave it empty", EXIT_CONFIG) from error
+
+    def _endpoint(self, service: str) -> str | None:
+        special = self.settings.aws_endpoint_url_s3 if service == "s3" else self.settings.aws_endpoint_url_sqs
+        general = self.embedded_url if self._uses_embedded() else self.settings.aws_endpoint_url
+        return special or general or None
+
+    def _is_foreign(self, service: str) -> bool:
+        host = self.describe_endpoint(service).split("/")[2].split(":")[0]
+        return not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+    def _uses_embedded(self) -> bool:
+        return self.settings.aws_endpoint_url == EMBEDDED

@@ -1,0 +1,181 @@
+"""One queue and its dead letters through botocore."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
+
+from pipeline.aws.errors import advice_for, code_of, describe, kind_of, translate, translated
+from pipeline.names import printable
+from pipeline.ports import Message, Received, ReceiptError, RelayError, StartupError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.client import SQSClient
+
+log = logging.getLogger(__name__)
+
+BATCH = 10
+"""Messages in one call (Amazon SQS Developer Guide, "Message quotas")."""
+RETENTION_SECONDS = 10 * 24 * 3600
+DEAD_RETENTION_SECONDS = 14 * 24 * 3600
+"""The longest SQS keeps a message: dead letters must outlive the queue they came from."""
+MAX_RECEIVES = 100
+LONG_POLL_SECONDS = 20
+_MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+
+
+class Queue:
+    """Sends, receives and deletes. Safe to use from several threads."""
+
+    def __init__(self, client: "SQSClient", url: str, dead_url: str | None, visibility: int) -> None:
+        """`visibility`: seconds a received message stays ours unless it is extended."""
+        self._client, self.url, self.dead_url, self._visibility = client, url, dead_url, visibility
+        self._fifo = url.endswith(".fifo")
+
+    def send(self, messages: Sequence[Message]) -> list[RelayError | None]:
+        """See ports.MessageQueue."""
+        entries = [{"Id": str(index), **self._entry(message)} for index, message in enumerate(messages)]
+        with translated(f"send to {self.url}"):
+            answer = self._client.send_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
+        return self._outcomes(len(entries), answer, "send to")
+
+    def receive(self, limit: int, wait: int) -> list[Received]:
+        """See ports.MessageQueue."""
+        with translated(f"receive from {self.url}"):
+            answer = self._client.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=min(limit, BATCH),
+                WaitTimeSeconds=min(wait, LONG_POLL_SECONDS),
+                VisibilityTimeout=self._visibility,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
+        return [_received(message) for message in answer.get("Messages", [])]
+
+    def delete(self, receipts: Sequence[str]) -> list[RelayError | None]:
+        """See ports.MessageQueue. A receipt that is no longer valid counts as done where the message is gone."""
+        entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
+        with translated(f"delete from {self.url}"):
+            answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
+        return self._outcomes(len(entries), answer, "delete from")
+
+    def extend(self, receipts: Sequence[str], seconds: int) -> list[RelayError | None]:
+        """See ports.MessageQueue."""
+        entries = [
+            {"Id": str(index), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+            for index, receipt in enumerate(receipts)
+        ]
+        with translated(f"change the visibility in {self.url}"):
+            answer = self._client.change_message_visibility_batch(QueueUrl=self.url, Entries=cast(Any, entries))
+        return self._outcomes(len(entries), answer, "change the visibility in")
+
+    def bury(self, message: Received, reason: str) -> bool:
+        """See ports.MessageQueue."""
+        if self.dead_url is None:
+            return False
+        attributes = dict(list(message.attributes.items())[:9])  # SQS allows ten; the reason is the tenth
+        copy = Message(message.body, {**attributes, "reason": printable(reason)[:1000]}, group="dead-letters")
+        with translated(f"send to the dead letters {self.dead_url}"):
+            self._client.send_message(QueueUrl=self.dead_url, **cast(Any, self._entry(copy, unique=message.id)))
+        return True
+
+    def _entry(self, message: Message, unique: str = "") -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "MessageBody": message.body,
+            "MessageAttributes": {name: _attribute(value) for name, value in message.attributes.items()},
+        }
+        if self._fifo:
+            entry["MessageGroupId"] = message.group
+            entry["MessageDeduplicationId"] = unique or str(message.attributes["drop_id"])
+        return entry
+
+    def _outcomes(self, count: int, answer: Mapping[str, Any], what: str) -> list[RelayError | None]:
+        outcomes: list[RelayError | None] = [None] * count
+        for failed in answer.get("Failed", []):
+            text = f"{what} {self.url}: {failed.get('Message') or 'no text'} ({failed['Code']})"
+            kind = ReceiptError if "Receipt" in failed["Code"] else kind_of(failed["Code"], 0)
+            outcomes[int(failed["Id"])] = kind(text)
+        return outcomes
+
+
+def find_or_create(client: "SQSClient", name: str, visibility: int) -> Queue:
+    """The queue of that name, created with long polling, retention and a dead-letter queue if it is missing.
+
+    StartupError (exit code 69) names the permission that is missing, or what else a person has to do.
+    """
+    url = _find(client, name)
+    if url is None:
+        url = _create(client, name, visibility)
+    return Queue(client, url, _dead_letters(client, url), visibility)
+
+
+def _find(client: "SQSClient", name: str) -> str | None:
+    try:
+        return client.get_queue_url(QueueName=name)["QueueUrl"]
+    except ClientError as error:
+        if code_of(error) in _MISSING:
+            return None
+        raise _startup(error, f"find the queue {name!r}", "sqs:GetQueueUrl") from error
+
+
+def _create(client: "SQSClient", name: str, visibility: int) -> str:
+    stem, fifo = (name.removesuffix(".fifo"), ".fifo" if name.endswith(".fifo") else "")
+    dead = _create_one(client, f"{stem}-dlq{fifo}", {"MessageRetentionPeriod": str(DEAD_RETENTION_SECONDS)}, fifo)
+    target = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    url = _create_one(
+        client,
+        name,
+        {
+            "ReceiveMessageWaitTimeSeconds": str(LONG_POLL_SECONDS),
+            "MessageRetentionPeriod": str(RETENTION_SECONDS),
+            "VisibilityTimeout": str(visibility),
+            "RedrivePolicy": json.dumps({"deadLetterTargetArn": target, "maxReceiveCount": str(MAX_RECEIVES)}),
+        },
+        fifo,
+    )
+    log.info("created the queue %s with dead letters in %s", url, dead)
+    return url
+
+
+def _create_one(client: "SQSClient", name: str, attributes: dict[str, str], fifo: str) -> str:
+    if fifo:
+        attributes = {**attributes, "FifoQueue": "true"}
+    try:
+        return client.create_queue(QueueName=name, Attributes=cast(Any, attributes))["QueueUrl"]
+    except ClientError as error:
+        if code_of(error) in ("QueueAlreadyExists", "QueueNameExists"):  # by another instance, just now
+            return client.get_queue_url(QueueName=name)["QueueUrl"]
+        raise _startup(error, f"create the queue {name!r}", "sqs:CreateQueue") from error
+
+
+def _dead_letters(client: "SQSClient", url: str) -> str | None:
+    try:
+        answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+        policy = answer.get("Attributes", {}).get("RedrivePolicy")
+        if not policy:
+            return None
+        return client.get_queue_url(QueueName=json.loads(policy)["deadLetterTargetArn"].rpartition(":")[2])["QueueUrl"]
+    except ClientError as error:
+        log.warning("%s", describe(error, f"look up the dead letters of {url}; hopeless messages go to FailedMessages"))
+        return None
+
+
+def _startup(error: ClientError, what: str, permission: str) -> RelayError:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if status == 403 or "AccessDenied" in code_of(error):
+        return StartupError(f"{describe(error, what)}; this needs the permission {permission}")
+    if status == 400 or advice_for(code_of(error)):
+        return StartupError(describe(error, what))
+    return translate(error, what)
+
+
+def _attribute(value: str | int) -> dict[str, str]:
+    return {"DataType": "Number" if isinstance(value, int) else "String", "StringValue": str(value)}
+
+
+def _received(message: Mapping[str, Any]) -> Received:
+    attributes = {name: item.get("StringValue", "") for name, item in message.get("MessageAttributes", {}).items()}
+    count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+    return Received(message["MessageId"], message["ReceiptHandle"], message["Body"], attributes, count)

@@ -1,0 +1,77 @@
+"""Turn single calls into batches: what comes together travels together."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class Batcher(Generic[Item, Outcome]):
+    """Collects items for a few milliseconds and hands them over in batches, several batches at a time.
+
+    `flush` gets up to `size` items and returns one outcome each; an outcome that is an exception, or an exception out
+    of `flush`, is raised by `submit`'s future. The first item of a batch waits at most `linger` seconds for company.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Sequence[Outcome | Exception]],
+        size: int,
+        linger: float,
+        threads: int = 1,
+    ) -> None:
+        self._flush, self._size, self._linger = flush, size, linger
+        self._queue: queue.SimpleQueue[tuple[Item, Future[Outcome]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, item: Item) -> "Future[Outcome]":
+        """Put an item into the next batch; the future has its outcome."""
+        future: Future[Outcome] = Future()
+        self._queue.put((item, future))
+        return future
+
+    def close(self) -> None:
+        """Flush what was submitted and end."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            batch = [first]
+            last = self._fill(batch)
+            self._settle(batch)
+            if last:
+                return
+
+    def _fill(self, batch: list[tuple[Item, "Future[Outcome]"]]) -> bool:
+        """Add company until the batch is full or its time is up; whether the end was seen."""
+        deadline = time.monotonic() + self._linger
+        while len(batch) < self._size:
+            try:
+                following = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return False
+            if following is None:
+                return True
+            batch.append(following)
+        return False
+
+    def _settle(self, batch: list[tuple[Item, "Future[Outcome]"]]) -> None:
+        try:
+            outcomes: Sequence[Outcome | Exception] = self._flush([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001  # not hidden: every waiting caller raises it
+            outcomes = [error] * len(batch)
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)

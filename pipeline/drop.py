@@ -1,0 +1,100 @@
+"""A drop: one file dropped once. What identifies it, and what its object carries of its origin. Pure values.
+
+Metadata names have hyphens: proxies in front of S3-compatible stores (nginx by default) lose headers with underscores.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+from pipeline.names import Key, decode_path, encode_path, path_of_key
+from pipeline.ports import StoredObject
+from pipeline.spool import Fingerprint
+
+DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING = "drop-id", "crc64nvme", "mtime", "path", "key-encoding"
+
+_METADATA_PATH_LIMIT = 1000
+"""Bytes of the path in the metadata, which S3 limits to 2 KB in all; a longer path is read from the key."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A file as it is in QueuedForUpload now."""
+
+    path: str
+    fingerprint: Fingerprint
+    crc64nvme: str
+    key: Key
+
+    @cached_property
+    def id(self) -> str:
+        """26 characters of base32 (130 bits): the same after a restart, another once the file is dropped again."""
+        seen = self.fingerprint
+        return _digest(encode_path(self.path), seen.inode, seen.mtime_ns, seen.ctime_ns, seen.size, self.crc64nvme)
+
+    @property
+    def mtime(self) -> str:
+        """ISO 8601, UTC, to the nanosecond, so that the copy's is equal."""
+        return format_time(self.fingerprint.mtime_ns)
+
+    def metadata(self) -> dict[str, str]:
+        """What the object carries."""
+        path = encode_path(self.path)
+        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme, MTIME: self.mtime}
+        if len(path) <= _METADATA_PATH_LIMIT:
+            metadata[PATH] = path
+        return metadata | ({KEY_ENCODING: "percent"} if self.key.quoted else {})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a stored object says of where it came from."""
+
+    drop_id: str
+    path: str
+    crc64nvme: str | None
+    mtime_ns: int | None
+    is_ours: bool
+
+
+def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
+    """Read an object's metadata; an object of another program gets an identity of key and version.
+
+    NameRefusedError if the key does not lie under the folder; UnicodeError or ValueError never.
+    """
+    metadata = stored.metadata
+    path = path_of_key(folder, stored.key)
+    if metadata.get(KEY_ENCODING) == "percent":
+        path = decode_path(path)
+    ours = DROP_ID in metadata
+    if ours and PATH in metadata:
+        path = decode_path(metadata[PATH])
+    identity = metadata[DROP_ID] if ours else "s3-" + _digest(bucket, stored.key, stored.version_id or stored.etag)
+    return Origin(identity, path, metadata.get(CHECKSUM), parse_time(metadata), ours)
+
+
+def format_time(nanoseconds: int) -> str:
+    """A time since the epoch as ISO 8601 with nine decimals."""
+    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+
+
+def parse_time(metadata: Mapping[str, str]) -> int | None:
+    """The reverse; None if there is no time, or none that can be read."""
+    whole, _, fraction = metadata.get(MTIME, "").removesuffix("Z").partition(".")
+    try:
+        moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        nanos = int(fraction.ljust(9, "0")[:9]) if fraction else 0
+    except ValueError:
+        return None
+    return ((moment - _EPOCH) // timedelta(seconds=1)) * 1_000_000_000 + nanos
+
+
+def _digest(*parts: str | int) -> str:
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return base64.b32encode(digest).decode()[:26].lower()

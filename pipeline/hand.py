@@ -1,0 +1,129 @@
+"""The messages in hand: kept invisible to others while we work on them, given back when we stop.
+
+One thread serves all of them, those that wait for a worker included. It runs on monotonic time: a clock that is set
+must not make a receipt look alive.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from pipeline.ports import MessageQueue, Received, ReceiptError, RelayError, batches
+
+log = logging.getLogger(__name__)
+
+LONGEST_SECONDS = 12 * 3600
+"""How long a message can stay in flight (Amazon SQS Developer Guide, "Visibility timeout")."""
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class Held:
+    """One message in hand."""
+
+    message: Received
+    deadline: float
+    """Monotonic second at which SQS shows it to others."""
+    last: float
+    """Monotonic second after which it can no longer be extended."""
+    renew: float
+    lost: bool = False
+    done: bool = field(default=False)
+
+
+class Hand:
+    """Extends the visibility of every message in hand at half of its time."""
+
+    def __init__(self, queue: MessageQueue, visibility: int) -> None:
+        self._queue, self._visibility = queue, visibility
+        self._changed = threading.Condition()
+        self._held: dict[str, Held] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def take(self, message: Received) -> Held:
+        """Begin to hold a message that was just received."""
+        now = time.monotonic()
+        held = Held(message, now + self._visibility, now + LONGEST_SECONDS, now + self._visibility / 2)
+        with self._changed:
+            self._held[message.receipt] = held
+            self._changed.notify()
+        return held
+
+    def is_ours(self, held: Held) -> bool:
+        """Whether nobody else can have the message by now; asked right before something becomes visible."""
+        return not held.lost and not held.done and time.monotonic() < held.deadline
+
+    def let_go(self, held: Held) -> None:
+        """The message is settled: deleted, or not ours any more."""
+        with self._changed:
+            held.done = True
+            self._held.pop(held.message.receipt, None)
+
+    def give_back(self, held: Held, seconds: float) -> None:
+        """Stop holding a message and show it to the next taker after so many seconds."""
+        with self._changed:
+            if held.done:
+                return
+            held.done = True
+            self._held.pop(held.message.receipt, None)
+        if held.lost:
+            return
+        try:
+            self._queue.extend([held.message.receipt], int(min(seconds, self._visibility * 10)))
+        except RelayError as error:
+            log.info("a message comes back only when its visibility ends: %s", error)
+
+    def count(self) -> int:
+        """How many messages are in hand."""
+        return len(self._held)
+
+    def close(self) -> None:
+        """End the thread; what is still held comes back when its visibility ends."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and not self._due():
+                    self._changed.wait(self._pause())
+                if self._closed:
+                    return
+                due = self._due()
+            for receipts in batches([held.message.receipt for held in due]):
+                self._extend(receipts)
+
+    def _due(self) -> list[Held]:
+        now = time.monotonic()
+        return [held for held in self._held.values() if held.renew <= now]
+
+    def _pause(self) -> float | None:
+        if not self._held:
+            return None
+        return max(0.0, min(held.renew for held in self._held.values()) - time.monotonic())
+
+    def _extend(self, receipts: list[str]) -> None:
+        asked = time.monotonic()
+        try:
+            outcomes = self._queue.extend(receipts, self._visibility)
+        except RelayError as error:
+            outcomes = [error] * len(receipts)
+        with self._changed:
+            for receipt, outcome in zip(receipts, outcomes, strict=True):
+                if receipt in self._held:
+                    self._note(self._held[receipt], outcome, asked)
+
+    def _note(self, held: Held, outcome: RelayError | None, asked: float) -> None:
+        if outcome is None:
+            held.deadline = asked + self._visibility
+            held.renew = min(asked + self._visibility / 2, max(held.last - self._visibility, asked + _RETRY_SECONDS))
+        else:
+            held.renew = asked + _RETRY_SECONDS
+        if isinstance(outcome, ReceiptError) or time.monotonic() >= min(held.deadline, held.last):
+            held.lost, held.renew = True, float("inf")
+            log.warning("a message is no longer ours, its download is given up: %s", outcome or "12 hours in flight")

@@ -1,0 +1,208 @@
+"""What the kernel offers beyond POSIX, each probed once, each with a portable fallback.
+
+Linux has moves that refuse to replace (renameat2), lookups that cannot leave a folder (openat2), files without a name
+(O_TMPFILE), an answer to "does anybody write to this?" (leases) and a signal at the parent's death. Elsewhere, and on
+file systems that lack one, the fallback named at each function does the same in more steps.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass, fields
+
+_NO_REPLACE = 1
+_SYS_OPENAT2 = 437  # the same on every architecture (Linux 5.6)
+_RESOLVE = 0x08 | 0x04 | 0x02  # BENEATH | NO_SYMLINKS | NO_MAGICLINKS
+_PR_SET_PDEATHSIG = 1
+_F_SETLEASE = 1024
+
+# Local file systems whose leases tell the truth (statfs(2), linux/magic.h). FUSE grants leases under an open writer.
+_LEASE_FILE_SYSTEMS = {
+    0xEF53: "ext",
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0x2FC12FC1: "zfs",
+    0x01021994: "tmpfs",
+    0x794C7630: "overlay",
+}
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _load_libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+_libc = _load_libc()
+
+
+@dataclass(frozen=True)
+class Facilities:
+    """Which of the kernel's own ways are in use for one folder; all False is the portable program."""
+
+    noreplace: bool = False
+    beneath: bool = False
+    unnamed: bool = False
+    lease: bool = False
+
+    def describe(self) -> str:
+        """One line for the log."""
+        ways = {
+            "noreplace": ("renameat2", "link and unlink"),
+            "beneath": ("openat2", "component by component"),
+            "unnamed": ("O_TMPFILE", "hidden temporary files"),
+            "lease": ("leases", "settle time"),
+        }
+        return ", ".join(ways[item.name][0 if getattr(self, item.name) else 1] for item in fields(self))
+
+
+def probe(folder_fd: int) -> Facilities:
+    """Try each facility in an open, writable folder; what fails there is not used there."""
+    return Facilities(
+        _probe_rename(folder_fd), _probe_beneath(folder_fd), _probe_unnamed(folder_fd), _leases(folder_fd)
+    )
+
+
+def rename_noreplace(source_fd: int, source: str, target_fd: int, target: str, facilities: Facilities) -> None:
+    """Move a file between open folders; FileExistsError if the target name is taken. Fallback: link, then unlink."""
+    if facilities.noreplace:
+        _renameat2(source_fd, source, target_fd, target)
+        return
+    os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
+    os.fsync(target_fd)  # else a power cut may keep the unlink and forget the link
+    os.unlink(source, dir_fd=source_fd)
+
+
+def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) -> int:
+    """Open a relative path without leaving the folder and without following any link.
+
+    Fallback: each component is opened by itself. OSError (ELOOP, ENOTDIR, ENOENT, …) as open(2) gives it.
+    """
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    if facilities.beneath:
+        return _openat2(folder_fd, path, flags)
+    *folders, name = path.split("/")
+    current = os.dup(folder_fd)
+    try:
+        for part in folders:
+            following = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+            os.close(current)
+            current = following
+        return os.open(name, flags, dir_fd=current)
+    finally:
+        os.close(current)
+
+
+def create_unnamed(folder_fd: int, facilities: Facilities) -> tuple[int, str]:
+    """A new file open for reading and writing in a folder, and its name: "" where it has none until `give_name`."""
+    if facilities.unnamed:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd), ""
+    name = f"part-{secrets.token_hex(12)}"
+    return os.open(
+        name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder_fd
+    ), name
+
+
+def give_name(fd: int, folder_fd: int, name: str) -> None:
+    """Link an unnamed file into a folder; FileExistsError if the name is taken."""
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+
+
+def is_being_written(fd: int) -> bool | None:
+    """Whether any process has the file open for writing or maps it writable; None where the kernel will not tell.
+
+    `fd` must be read-only. A read lease is refused while a writer exists; it is dropped at once, because a lease that
+    somebody breaks sends SIGIO, whose default ends the process.
+    """
+    try:
+        fcntl.fcntl(fd, _F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    fcntl.fcntl(fd, _F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> bool:
+    """Ask for a signal when the parent ends; False where there is no such service (watch the parent's sentinel)."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    return _libc is not None and _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) == 0
+
+
+def _probe_rename(folder_fd: int) -> bool:
+    source, target = (f".probe-{secrets.token_hex(8)}" for _ in range(2))
+    for name in (source, target):
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder_fd))
+    try:
+        _renameat2(folder_fd, source, folder_fd, target)
+    except FileExistsError:
+        return True
+    except OSError:
+        return False
+    finally:
+        for name in (source, target):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder_fd)
+    return False  # it replaced the target: a file system that ignores the flag
+
+
+def _probe_beneath(folder_fd: int) -> bool:
+    try:
+        os.close(_openat2(folder_fd, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _probe_unnamed(folder_fd: int) -> bool:
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    name = f".probe-{secrets.token_hex(8)}"
+    try:
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd)
+    except OSError:
+        return False
+    try:
+        give_name(fd, folder_fd, name)  # needs /proc
+        os.unlink(name, dir_fd=folder_fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _leases(folder_fd: int) -> bool:
+    if _libc is None:
+        return False
+    # struct statfs begins with f_type, a long; the rest (at most 120 bytes) is not read.
+    buffer = (ctypes.c_long * 32)()
+    return _libc.fstatfs(folder_fd, buffer) == 0 and (buffer[0] & 0xFFFFFFFF) in _LEASE_FILE_SYSTEMS
+
+
+def _renameat2(source_fd: int, source: str, target_fd: int, target: str) -> None:
+    if _libc is None or not hasattr(_libc, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    result = _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _NO_REPLACE)
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), source, None, target)
+
+
+def _openat2(folder_fd: int, path: str, flags: int) -> int:
+    if _libc is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    how = _OpenHow(flags, 0, _RESOLVE)
+    while True:
+        fd: int = _libc.syscall(_SYS_OPENAT2, folder_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0:
+            return fd
+        number = ctypes.get_errno()
+        if number not in (errno.EAGAIN, errno.EINTR):  # EAGAIN: a rename raced with the lookup; ask again
+            raise OSError(number, os.strerror(number), path)

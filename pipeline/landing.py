@@ -1,0 +1,222 @@
+"""DownloadedFromS3: from bytes nobody sees to a name nobody else has (steps 6 to 7b).
+
+The program's own things lie in the hidden `.relay` inside it: the ledger, and `incoming`, where a file waits that is
+whole but has no name yet. They share its file system, so giving the name is one rename.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline import kernel
+from pipeline.folders import Folder, is_regular, lock
+from pipeline.ledger import Ledger, Row
+from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
+from pipeline.ports import LaterError
+
+INCOMING = f"{RESERVED}/incoming"
+LEDGER = f"{RESERVED}/ledger.sqlite3"
+_FILE_MODE = 0o640
+
+
+@dataclass
+class Arrival:
+    """A download: an open file without a public name, locked so that nobody tidies it away."""
+
+    fd: int
+    temp: str
+    """Its name in the incoming folder; "" while it has none."""
+    drop_id: str = ""
+    path: str = ""
+    """The relative path it is to get."""
+    checksum: str = ""
+    in_ledger: bool = False
+    """Whether the ledger may speak of `temp`: then removing it would read as "published"."""
+
+
+class Landing:
+    """Gives downloads their names in DownloadedFromS3."""
+
+    def __init__(self, folder: Folder, checksum: Callable[[int], str]) -> None:
+        """`checksum` computes the CRC64NVME of an open file; `.relay` is made if missing."""
+        self.folder = folder
+        incoming = folder.path / INCOMING
+        incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.incoming = Folder(incoming, durable=folder.durable, facilities=folder.facilities)
+        self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
+        self._checksum = checksum
+
+    def open_arrival(self) -> Arrival:
+        """A new file to download to."""
+        fd, temp = kernel.create_unnamed(self.incoming.fd, self.folder.facilities)
+        lock(fd)
+        return Arrival(fd, temp)
+
+    def discard(self, arrival: Arrival) -> None:
+        """Give the descriptor back and remove what has no name, unless the ledger promises to publish it."""
+        try:
+            if arrival.temp and not (arrival.in_ledger and self._is_promised(arrival)):
+                self._unlink(arrival.temp)
+        finally:
+            os.close(arrival.fd)
+
+    def keep(self, arrival: Arrival, mtime_ns: int | None) -> None:
+        """End of step 6: content, mode and time durable, and a hidden name that outlives this process."""
+        os.fchmod(arrival.fd, _FILE_MODE)
+        if mtime_ns is not None:
+            os.utime(arrival.fd, ns=(mtime_ns, mtime_ns))
+        if self.folder.durable:
+            os.fsync(arrival.fd)
+        if not arrival.temp:
+            name = f"whole-{secrets.token_hex(12)}"
+            kernel.give_name(arrival.fd, self.incoming.fd, name)
+            arrival.temp = name
+
+    def publish(self, arrivals: Sequence[Arrival]) -> list[str | None]:
+        """Steps 7a and 7b for a batch: the path each file got; None for a drop the ledger knew (see `resume`).
+
+        One fsync of the incoming folder, one of each target folder and two transactions serve the whole batch.
+        """
+        if self.folder.durable:
+            os.fsync(self.incoming.fd)
+        rows = [self._row(arrival) for arrival in arrivals]
+        for arrival in arrivals:
+            arrival.in_ledger = True
+        new = self.ledger.begin(rows)
+        got = [
+            self._place(arrival, row) if is_new else None
+            for arrival, row, is_new in zip(arrivals, rows, new, strict=True)
+        ]
+        self._note_delivered([(row.drop_id, path) for row, path in zip(rows, got, strict=True) if path is not None])
+        return got
+
+    def resume(self, drop_id: str) -> bool:
+        """Whether the drop is here: finishes what a kill left between 7a and 7b. False if it is unknown.
+
+        LaterError while another process is about to publish it.
+        """
+        row = self.ledger.find(drop_id)
+        if row is None:
+            return False
+        if row.state == "publishing":
+            with self._locked(row.temp):
+                self._note_delivered([(drop_id, self._settle(row))])
+        return True
+
+    def recover(self) -> int:
+        """At start: finish every drop that a kill left half published, remove what a kill left behind; how many."""
+        unfinished = self.ledger.unfinished()
+        for row in unfinished:
+            with contextlib.suppress(LaterError):  # alive, and doing it
+                self.resume(row.drop_id)
+        for name in os.listdir(self.incoming.fd):
+            self._remove_stray(name)
+        return len(unfinished)
+
+    def _row(self, arrival: Arrival) -> Row:
+        path = arrival.path
+        if self.folder.status(path) is not None and not self._is_equal(arrival):
+            path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
+        return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing")
+
+    def _place(self, arrival: Arrival, row: Row) -> str:
+        if decode_path(row.name) == arrival.path and self._is_equal(arrival):
+            self._unlink(arrival.temp)  # a row without its file reads as published, which it is
+            return arrival.path
+        return self._settle(row)
+
+    def _is_equal(self, arrival: Arrival) -> bool:
+        """Whether the wanted name holds this content for no other drop: a consumer that lost its ledger has it."""
+        if self.ledger.holder_of(encode_path(arrival.path)) not in (None, arrival.drop_id):
+            return False
+        try:
+            fd = self.folder.open(arrival.path)
+        except OSError:
+            return False
+        try:
+            status = os.fstat(fd)
+            same_size = is_regular(status) and status.st_size == os.fstat(arrival.fd).st_size
+            return same_size and self._checksum(fd) == arrival.checksum
+        finally:
+            os.close(fd)
+
+    def _settle(self, row: Row) -> str:
+        """Step 7b for one row, by the process that holds the lock of its temporary file."""
+        wanted = decode_path(row.name)
+        while True:
+            with self.folder.made_parent(wanted) as place:
+                if place.path != wanted:
+                    wanted = place.path
+                    self.ledger.rename(row.drop_id, encode_path(wanted))
+                try:
+                    kernel.rename_noreplace(self.incoming.fd, row.temp, place.fd, place.name, self.folder.facilities)
+                    return wanted
+                except FileNotFoundError:
+                    if self._is_gone(row.temp):
+                        return wanted  # a kill came between the rename and its note
+                except FileExistsError:
+                    if self._finish_link(row.temp, place.fd, place.name):
+                        return wanted
+                    wanted = with_name(wanted, next_version(place.name, os.listdir(place.fd)))
+                    self.ledger.rename(row.drop_id, encode_path(wanted))
+
+    def _finish_link(self, temp: str, folder_fd: int, name: str) -> bool:
+        """Where moves are link and unlink: whether the name already is this very file, which then loses its old one."""
+        try:
+            one = os.stat(temp, dir_fd=self.incoming.fd, follow_symlinks=False)
+            other = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return self._is_gone(temp)
+        if one.st_ino != other.st_ino:
+            return False
+        self._unlink(temp)
+        return True
+
+    def _is_gone(self, temp: str) -> bool:
+        try:
+            os.stat(temp, dir_fd=self.incoming.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def _locked(self, temp: str) -> Iterator[None]:
+        """The lock of a temporary file, which may be gone already; LaterError if a living process holds it."""
+        try:
+            fd = self.incoming.open(temp)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            if not lock(fd):
+                raise LaterError("another process is giving this file its name just now")
+            yield
+        finally:
+            os.close(fd)
+
+    def _is_promised(self, arrival: Arrival) -> bool:
+        row = self.ledger.find(arrival.drop_id)
+        return row is not None and row.temp == arrival.temp
+
+    def _unlink(self, temp: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temp, dir_fd=self.incoming.fd)
+
+    def _note_delivered(self, drops: Sequence[tuple[str, str]]) -> None:
+        if drops:
+            self.folder.sync({path for _, path in drops})
+            self.ledger.deliver([drop_id for drop_id, _ in drops])
+
+    def _remove_stray(self, name: str) -> None:
+        """Remove a temporary file that no living process holds and no row speaks of."""
+        try:
+            fd = self.incoming.open(name)
+        except OSError:
+            return
+        try:
+            if is_regular(os.fstat(fd)) and lock(fd) and name not in {row.temp for row in self.ledger.unfinished()}:
+                os.unlink(name, dir_fd=self.incoming.fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,155 @@
+"""Paths, keys and versions of a name: values in, values out.
+
+A *relative path* is a `str` with `/` between its components. Bytes that are not UTF-8 are in it as surrogate escapes,
+which is how Python hands out file names on POSIX.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+KEY_LIMIT = 1024
+"""Bytes of UTF-8 in an S3 key (Amazon S3 User Guide, "Naming Amazon S3 objects")."""
+
+NAME_LIMIT = 255
+"""Bytes in one file name: NAME_MAX of every common local file system."""
+
+RESERVED = ".relay"
+"""The program's own folder inside the folders it keeps; no relayed path may begin with it."""
+
+_VERSION = re.compile(r"-Version-([1-9][0-9]{0,8})\Z")
+
+
+class NameRefusedError(ValueError):
+    """A name that cannot be sent or must not be written; the text says why."""
+
+
+class Key(NamedTuple):
+    """An S3 key and whether it is percent-quoted because the path is not UTF-8."""
+
+    text: str
+    quoted: bool
+
+
+class Versioned(NamedTuple):
+    """A file name taken apart: `report-Version-2.csv` is ("report", 2, ".csv"); an unnumbered name is version 1."""
+
+    stem: str
+    number: int
+    suffix: str
+
+
+def normal_folder(folder: str) -> str:
+    """`aws_s3_folder` as the program uses it: no slash at either end; empty is the bucket's root."""
+    return folder.strip("/")
+
+
+def key_for(folder: str, path: str) -> Key:
+    """The key of a relative path below `folder`; NameRefusedError if it exceeds KEY_LIMIT."""
+    quoted = not _is_utf8(path)
+    text = quote(_to_bytes(path), safe="/") if quoted else path
+    key = f"{folder}/{text}" if folder else text
+    length = len(key.encode())
+    if length > KEY_LIMIT:
+        raise NameRefusedError(f"its key would have {length} bytes and S3 allows {KEY_LIMIT}; shorten the name")
+    return Key(key, quoted)
+
+
+def path_of_key(folder: str, key: str) -> str:
+    """The relative path of a literal key; NameRefusedError if the key is not below `folder`."""
+    prefix = f"{folder}/" if folder else ""
+    if not key.startswith(prefix):
+        raise NameRefusedError(f"the key does not lie under {prefix!r}")
+    return key[len(prefix) :]
+
+
+def encode_path(path: str) -> str:
+    """A relative path as ASCII, for metadata and message attributes; `decode_path` is its exact reverse."""
+    return quote(_to_bytes(path), safe="/")
+
+
+def decode_path(text: str) -> str:
+    """The relative path that `encode_path` was given."""
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def checked_path(path: str, separators: str = "") -> str:
+    """`path`, if it may be written below a folder; else NameRefusedError.
+
+    `separators` are the characters besides `/` that the local system reads as a separator (a backslash on Windows).
+    """
+    if "\0" in path or any(mark in path for mark in separators):
+        raise NameRefusedError("the name holds a character that cannot be part of a file name here")
+    parts = path.split("/")
+    for part in parts:
+        if part in ("", ".", ".."):
+            raise NameRefusedError("the name is not a plain path below a folder")
+        if len(_to_bytes(part)) > NAME_LIMIT:
+            raise NameRefusedError(f"a part of the name has more than {NAME_LIMIT} bytes")
+    if parts[0] == RESERVED:
+        raise NameRefusedError(f"the name {RESERVED} is the program's own")
+    return path
+
+
+def split_version(name: str) -> Versioned:
+    """Take a file name (one component) apart; the number stands before the last suffix."""
+    dot = name.rfind(".")
+    stem, suffix = (name[:dot], name[dot:]) if dot > 0 else (name, "")
+    found = _VERSION.search(stem)
+    if found and found.start() > 0:
+        return Versioned(stem[: found.start()], int(found.group(1)), suffix)
+    return Versioned(stem, 1, suffix)
+
+
+def next_version(name: str, taken: Iterable[str]) -> str:
+    """The first free version of a file name above every version among `taken` (the names beside it)."""
+    stem, number, suffix = split_version(name)
+    names = set(taken)
+    for other in names:
+        parts = split_version(other)
+        if (parts.stem, parts.suffix) == (stem, suffix):
+            number = max(number, parts.number)
+    while True:
+        number += 1
+        mark = f"-Version-{number}"
+        room = NAME_LIMIT - len(_to_bytes(mark + suffix))
+        candidate = _cut(stem, room) + mark + suffix
+        if candidate not in names:
+            return candidate
+
+
+def versions_prefix(path: str) -> str:
+    """What every numbered version of `path` begins with: a prefix to list by."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{split_version(name).stem}-Version-"
+
+
+def with_name(path: str, name: str) -> str:
+    """`path` with its last component replaced."""
+    folder, slash, _ = path.rpartition("/")
+    return folder + slash + name
+
+
+def printable(text: str) -> str:
+    """`text` as one line that a terminal and a log survive: control characters and undecodable bytes escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _cut(stem: str, room: int) -> str:
+    raw = _to_bytes(stem)
+    if len(raw) <= room:
+        return stem
+    while room > 0 and raw[room] & 0xC0 == 0x80:  # never inside a UTF-8 sequence
+        room -= 1
+    return raw[:room].decode("utf-8", "surrogateescape")
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,259 @@
+"""SQS → S3 → DownloadedFromS3 → delete (steps 6 to 8)."""
+
+import errno
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeline import pacing
+from pipeline.batcher import Batcher
+from pipeline.drop import Origin, origin_of
+from pipeline.hand import Hand, Held
+from pipeline.landing import Arrival, Landing
+from pipeline.names import NameRefusedError, checked_path, path_of_key, printable
+from pipeline.notice import Notice, UnreadableError, decode
+from pipeline.pacing import Gate
+from pipeline.ports import (
+    CancelledError,
+    LaterError,
+    MessageQueue,
+    MissingError,
+    NeverError,
+    ObjectStore,
+    PausedError,
+    Received,
+    ReceiptError,
+    RelayError,
+    StoredObject,
+)
+from pipeline.uploader import human_size
+
+log = logging.getLogger(__name__)
+
+_PUBLISH_BATCH = 64
+_DELETE_LINGER = 0.004
+_DELETE_TRIES = 3
+_LOCAL_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+
+class Poller:
+    """Brings announced objects into DownloadedFromS3, several at a time."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        store: ObjectStore,
+        landing: Landing,
+        folder: str,
+        checksum: Callable[[int], str],
+        keep_message: Callable[[Received, str], None],
+        *,
+        threads: int,
+        visibility: int,
+    ) -> None:
+        """`keep_message` keeps a hopeless message, with its reason, where the queue has no dead letters."""
+        self._queue, self._store, self._landing, self._folder = queue, store, landing, folder
+        self._checksum, self._keep_message = checksum, keep_message
+        self._hand = Hand(queue, visibility)
+        self._publisher: Batcher[Arrival, str | None] = Batcher(landing.publish, _PUBLISH_BATCH, 0.0)
+        self._deleter: Batcher[str, None] = Batcher(queue.delete, 10, _DELETE_LINGER, 2)  # type: ignore[arg-type]  # an outcome of None is a success
+        self._pool = ThreadPoolExecutor(threads, "download")
+        self._slots = threading.Semaphore(threads)
+        self._stopping, self._cancelled = threading.Event(), threading.Event()
+        self.gate = Gate()
+
+    def step(self, wait: int, idle: float) -> int | None:
+        """Receive what there are free workers for, waiting up to `wait` seconds; how many, None if it could not ask."""
+        if not self.gate.wait():
+            return None
+        free = self._free_slots()
+        started = time.monotonic()
+        messages: list[Received] = []
+        try:
+            messages = self._queue.receive(free, wait)
+            self.gate.passed()
+        except RelayError as error:
+            self.gate.shut(error)
+            return None
+        finally:
+            self._slots.release(free - len(messages)) if free > len(messages) else None
+        for message in messages:
+            self._pool.submit(self._handle, self._hand.take(message))
+        if not messages and time.monotonic() - started < min(1, wait):
+            self._stopping.wait(idle)  # this queue does not know long polling
+        return len(messages)
+
+    def idle(self) -> bool:
+        """Whether no message is in hand."""
+        return self._hand.count() == 0
+
+    def close(self, seconds: float) -> None:
+        """Finish what is in hand within so many seconds, give the rest back."""
+        self._stopping.set()
+        self.gate.stop()
+        timer = threading.Timer(seconds, self._cancelled.set)
+        timer.daemon = True
+        timer.start()
+        self._pool.shutdown(wait=True)
+        timer.cancel()
+        self._publisher.close()
+        self._deleter.close()
+        self._hand.close()
+
+    def _free_slots(self) -> int:
+        """Take one free worker, waiting for it, and up to nine more that are free now."""
+        self._slots.acquire()
+        free = 1
+        while free < 10 and self._slots.acquire(blocking=False):
+            free += 1
+        return free
+
+    def _handle(self, held: Held) -> None:
+        try:
+            self._settle(held)
+        except CancelledError:
+            self._hand.give_back(held, 0)
+        except ReceiptError as error:
+            log.info("%s", error)
+            self._hand.let_go(held)
+        except MissingError as error:
+            log.warning("not there yet, the message goes back: %s", error)
+            self._hand.give_back(held, 5 + pacing.delay(held.message.receive_count))
+        except RelayError as error:
+            log.warning("the message goes back: %s", error)
+            self._hand.give_back(held, pacing.delay(held.message.receive_count))
+        except Exception:
+            log.exception("an error of the program; the message goes back: %s", printable(held.message.body[:200]))
+            self._hand.give_back(held, 30)
+        finally:
+            self._slots.release()
+
+    def _settle(self, held: Held) -> None:
+        """All that a message announces, then its end; while the whole side has to wait, the message is held."""
+        while True:
+            if self._stopping.is_set():
+                raise CancelledError("stopping")
+            try:
+                self._deliver_all(held)
+                return self._delete(held)
+            except NeverError as error:
+                return self._bury(held, str(error))
+            except PausedError as error:
+                self.gate.shut(error)
+            except (OSError, sqlite3.Error) as error:
+                self.gate.shut(_local_trouble(error, self._landing))
+            self.gate.wait()
+            if not self._hand.is_ours(held):
+                raise ReceiptError("waited too long, the message goes to the next taker")
+
+    def _deliver_all(self, held: Held) -> None:
+        message = held.message
+        try:
+            notices = decode(message.body, message.attributes, self._store.bucket)
+        except UnreadableError as error:
+            raise NeverError(f"a message that cannot be read ({error}): {printable(message.body[:200])}") from None
+        if not notices:
+            log.info("a message that announces no file was acknowledged: %s", printable(message.body[:200]))
+        for notice in notices:
+            self._check(notice)
+            self._deliver(held, notice)
+
+    def _check(self, notice: Notice) -> None:
+        """NeverError for whatever must not even be asked for."""
+        if notice.bucket != self._store.bucket:
+            raise NeverError(f"a message about another bucket, {printable(notice.bucket[:100])!r}")
+        try:
+            path_of_key(self._folder, notice.key)
+            checked_path(notice.key, _other_separators())
+        except NameRefusedError as error:
+            raise NeverError(f"a message about {printable(notice.key[:200])!r}: {error}") from None
+
+    def _deliver(self, held: Held, notice: Notice) -> None:
+        started = time.monotonic()
+        if notice.drop_id and self._landing.resume(notice.drop_id):
+            log.debug("had it already: %s", notice.key)
+            return
+        arrival = self._landing.open_arrival()
+        try:
+            stored = self._store.download(
+                notice.key, arrival.fd, version_id=notice.version_id, cancelled=lambda: self._is_over(held)
+            )
+            self._accept(arrival, notice, stored)
+            if not self._hand.is_ours(held):
+                raise ReceiptError(f"{arrival.path}: the message is no longer ours, nothing was published")
+            path = self._publisher.submit(arrival).result()
+        finally:
+            self._landing.discard(arrival)
+        if path is None:
+            self._landing.resume(arrival.drop_id)
+            return
+        log.info("received  %s  %s  %.2f s", path, human_size(stored.size), time.monotonic() - started)
+
+    def _accept(self, arrival: Arrival, notice: Notice, stored: StoredObject) -> None:
+        """End of step 6: the bytes are those that were announced, and durable."""
+        try:
+            origin = origin_of(stored, self._store.bucket, self._folder)
+            arrival.path = checked_path(origin.path, _other_separators())
+        except NameRefusedError as error:
+            raise NeverError(f"the object {printable(notice.key[:200])!r}: {error}") from None
+        arrival.drop_id, arrival.checksum = origin.drop_id, self._checksum(arrival.fd)
+        _refuse_contradiction(notice, origin, stored)
+        size = os.fstat(arrival.fd).st_size
+        if size != stored.size or origin.crc64nvme not in (None, arrival.checksum):
+            raise LaterError(
+                f"{notice.key!r} arrived damaged: {size} of {stored.size} bytes, checksum {arrival.checksum} "
+                f"instead of {origin.crc64nvme}"
+            )
+        self._landing.keep(arrival, origin.mtime_ns)
+
+    def _delete(self, held: Held) -> None:
+        """Step 8. A message that cannot be deleted comes again and is recognised."""
+        for attempt in range(_DELETE_TRIES):
+            try:
+                self._deleter.submit(held.message.receipt).result()
+                break
+            except ReceiptError as error:
+                log.debug("%s", error)
+                break
+            except RelayError as error:
+                log.info("delivered, but its message could not be deleted (try %d): %s", attempt + 1, error)
+                self._cancelled.wait(pacing.delay(attempt))
+        self._hand.let_go(held)
+
+    def _bury(self, held: Held, reason: str) -> None:
+        """A message that can never succeed is kept elsewhere before it is deleted here."""
+        if self._queue.bury(held.message, reason):
+            log.error("to the dead letters: %s", reason)
+        else:
+            self._keep_message(held.message, reason)
+            log.error("to FailedMessages: %s", reason)
+        self._delete(held)
+
+    def _is_over(self, held: Held) -> bool:
+        return self._cancelled.is_set() or held.lost
+
+
+def _other_separators() -> str:
+    return "".join(mark for mark in (os.sep, os.altsep) if mark and mark != "/")
+
+
+def _refuse_contradiction(notice: Notice, origin: Origin, stored: StoredObject) -> None:
+    """The ledger believes the object; a message that says otherwise could mark another drop as delivered."""
+    said_of = (
+        ("drop_id", notice.drop_id, origin.drop_id if origin.is_ours else None),
+        ("crc64nvme", notice.crc64nvme, origin.crc64nvme),
+        ("path", notice.path, origin.path if origin.is_ours else None),
+        ("size", notice.size, stored.size),
+    )
+    for name, said, known in said_of:
+        if said is not None and said != known:
+            raise NeverError(f"the message about {printable(notice.key[:200])!r} and the object differ in {name}")
+
+
+def _local_trouble(error: OSError | sqlite3.Error, landing: Landing) -> PausedError:
+    advice = "free space or make it writable" if getattr(error, "errno", 0) in _LOCAL_TROUBLE else "see the log"
+    return PausedError(f"cannot write to {landing.folder.path}: {error}; {advice}, receiving goes on by itself")

@@ -1,0 +1,175 @@
+"""What the workers ask of the world outside: an object store, a queue, and errors that answer "may I try again?".
+
+The workers are given these; `aws_util` builds the real ones, the tests run one contract over real and fake.
+
+    RelayError
+    ├── StartupError   this program cannot begin; carries its exit code
+    ├── LaterError     this file, later: throttling, 5xx, a connection that broke
+    │   └── MissingError  the object is not there (yet)
+    ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
+    ├── NeverError     this file, never: goes to Failed, or to the dead letters
+    ├── TakenError     the key already holds an object
+    ├── ReceiptError   the message is no longer ours
+    └── CancelledError the program is stopping
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+EXIT_DONE, EXIT_LOSS, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG = 0, 1, 2, 69, 75, 78
+
+
+class RelayError(Exception):
+    """Says to a person what happened, where, and what to do next."""
+
+
+class StartupError(RelayError):
+    """The program cannot begin; `code` is its exit code."""
+
+    def __init__(self, text: str, code: int = EXIT_UNAVAILABLE) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class LaterError(RelayError):
+    """This file, later."""
+
+
+class MissingError(LaterError):
+    """The object is not there (yet)."""
+
+
+class PausedError(RelayError):
+    """Everything, later: the whole side waits."""
+
+
+class NeverError(RelayError):
+    """This file, never."""
+
+
+class TakenError(RelayError):
+    """The key already holds an object."""
+
+
+class ReceiptError(RelayError):
+    """The message is no longer ours: its visibility ran out."""
+
+
+class CancelledError(RelayError):
+    """The program is stopping; the work in hand goes back."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes to upload: an open descriptor, read by position so that its offset is nobody's business."""
+
+    fd: int
+    size: int
+    crc64nvme: str
+    """Of the whole content, base64 of the big-endian value, as in `x-amz-checksum-crc64nvme`."""
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the store knows of an object."""
+
+    key: str
+    size: int
+    etag: str
+    """Without quotes."""
+    version_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """User metadata, names in lower case."""
+    request_id: str = ""
+    multipart: bool = False
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is put on the queue. An `int` attribute travels as Number, a `str` as String."""
+
+    body: str
+    attributes: Mapping[str, str | int]
+    group: str = ""
+    """FIFO queues: the message group; ignored elsewhere."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message in hand."""
+
+    id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, str]
+    receive_count: int = 1
+
+
+class ObjectStore(Protocol):
+    """One bucket."""
+
+    bucket: str
+
+    def upload(
+        self,
+        content: Content,
+        key: str,
+        metadata: Mapping[str, str],
+        *,
+        replaces: str | None = None,
+        cancelled: Callable[[], bool] = ...,
+    ) -> StoredObject:
+        """Store `content` under `key`, which must hold nothing (TakenError), or, with `replaces`, that ETag."""
+        ...
+
+    def look(self, key: str) -> StoredObject | None:
+        """The object under `key`, or None."""
+        ...
+
+    def download(
+        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = ...
+    ) -> StoredObject:
+        """Write the object to `fd` from its start; MissingError if there is none, LaterError if it ended early."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key that begins with `prefix`, page by page, in no order to rely on."""
+        ...
+
+
+class MessageQueue(Protocol):
+    """One queue, and the place its undeliverable messages go to."""
+
+    def send(self, messages: Sequence[Message]) -> list[RelayError | None]:
+        """Send up to ten; one outcome each, None where the queue accepted it."""
+        ...
+
+    def receive(self, limit: int, wait: int) -> list[Received]:
+        """Up to `limit` (at most 10) messages, waiting up to `wait` seconds (at most 20) for the first."""
+        ...
+
+    def delete(self, receipts: Sequence[str]) -> list[RelayError | None]:
+        """Delete up to ten messages; one outcome each."""
+        ...
+
+    def extend(self, receipts: Sequence[str], seconds: int) -> list[RelayError | None]:
+        """Make up to ten messages invisible for `seconds` from now (0 gives them back); one outcome each."""
+        ...
+
+    def bury(self, message: Received, reason: str) -> bool:
+        """Copy a message that can never succeed to the dead letters; False if this queue has none."""
+        ...
+
+
+def batches(items: Iterable[str], size: int = 10) -> Iterator[list[str]]:
+    """`items` in lists of at most `size`."""
+    batch: list[str] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

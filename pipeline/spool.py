@@ -1,0 +1,135 @@
+"""The four folders of the ingest side and the moves between them: claim, finish, fail.
+
+The folder a file lies in is its state. Watch belongs to the person; QueuedForUpload, UploadedToS3 and Failed to us.
+"""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.folders import Folder, is_regular, lock, move
+from pipeline.names import next_version, with_name
+
+REASONS = ".reason"
+"""Where, inside Failed, the reasons lie."""
+
+
+class Fingerprint(NamedTuple):
+    """What `fstat` says of one content; a file whose fingerprint differs was changed or replaced."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Fingerprint":
+        """Of a `stat` result."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@dataclass
+class Queued:
+    """A file in QueuedForUpload, open and locked: as long as this lives, no other process works on it."""
+
+    path: str
+    fd: int
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the open file, whatever its name."""
+        return Fingerprint.of(os.fstat(self.fd))
+
+
+class Spool:
+    """Watch → QueuedForUpload → UploadedToS3 | Failed."""
+
+    def __init__(self, watch: Folder, queued: Folder, uploaded: Folder, failed: Folder) -> None:
+        self.watch, self.queued, self.uploaded, self.failed = watch, queued, uploaded, failed
+
+    def claim(self, path: str) -> str:
+        """Take a complete file out of Watch; the path it has in QueuedForUpload.
+
+        Its name goes on from those of QueuedForUpload and UploadedToS3, so that drops of one name are numbered in the
+        order of their arrival. FileNotFoundError if it is gone.
+        """
+        wanted = path
+        if self.queued.status(path) or self.uploaded.status(path):
+            beside = [*self.queued.beside(path), *self.uploaded.beside(path)]
+            wanted = with_name(path, next_version(path.rpartition("/")[2], beside))
+        return move(self.watch, path, self.queued, wanted)
+
+    def sync_claims(self, claims: dict[str, str]) -> None:
+        """Make a batch of claims (path in Watch → path in QueuedForUpload) durable: first where they are, then were."""
+        self.queued.sync(set(claims.values()))
+        self.watch.sync(set(claims))
+
+    @contextlib.contextmanager
+    def take(self, path: str) -> Iterator[Queued | None]:
+        """Open and lock a queued file; None if it is gone, no regular file, or in another's hands."""
+        try:
+            fd = self.queued.open(path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+                yield None
+                return
+            raise
+        try:
+            queued = Queued(path, fd)
+            yield queued if is_regular(os.fstat(fd)) and lock(fd) and self.still_there(queued) else None
+        finally:
+            os.close(fd)
+
+    def still_there(self, queued: Queued) -> bool:
+        """Whether the path still is the locked file, and not one that came under the same name."""
+        status = self.queued.status(queued.path)
+        return status is not None and status.st_ino == os.fstat(queued.fd).st_ino
+
+    def renumber(self, queued: Queued, taken: list[str]) -> None:
+        """Give a queued file the next version of its name above `taken`, the names its key has in the store."""
+        name = queued.path.rpartition("/")[2]
+        beside = [*taken, *self.queued.beside(queued.path), *self.uploaded.beside(queued.path)]
+        old, wanted = queued.path, with_name(queued.path, next_version(name, beside))
+        queued.path = move(self.queued, old, self.queued, wanted)
+        self.queued.sync({old, queued.path})
+
+    def finish(self, queued: Queued) -> str | None:
+        """Step 5: to UploadedToS3; the path there, or None if the path is no longer the file that was announced.
+
+        Not fsynced: a move that a power cut undoes leads to a second announcement, which the consumer recognises.
+        """
+        if not self.still_there(queued):
+            return None
+        path = move(self.queued, queued.path, self.uploaded, queued.path)
+        self.queued.tidy(queued.path)
+        return path
+
+    def fail(self, queued: Queued, reason: dict[str, str]) -> str:
+        """Set a file aside that can never be sent, its reason written first; the path in Failed."""
+        wanted = self._reserve_reason(queued.path, reason)
+        path = move(self.queued, queued.path, self.failed, wanted)
+        self.failed.sync({path})
+        self.queued.tidy(queued.path)
+        return path
+
+    def _reserve_reason(self, path: str, reason: dict[str, str]) -> str:
+        """Write `.reason/PATH.json` for the first version of `path` that is free in Failed; that path."""
+        while True:
+            if self.failed.status(path) is None:
+                with (
+                    contextlib.suppress(FileExistsError),
+                    self.failed.made_parent(f"{REASONS}/{path}.json") as place,
+                ):
+                    fd = os.open(place.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640, dir_fd=place.fd)
+                    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+                        json.dump(reason, file, indent=1)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    os.fsync(place.fd)
+                    return path
+            reasons = [name.removesuffix(".json") for name in self.failed.beside(f"{REASONS}/{path}.json")]
+            name = path.rpartition("/")[2]
+            path = with_name(path, next_version(name, [*self.failed.beside(path), *reasons]))

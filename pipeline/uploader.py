@@ -1,0 +1,293 @@
+"""QueuedForUpload → S3 → SQS → UploadedToS3 (steps 3 to 5)."""
+
+import heapq
+import logging
+import mimetypes
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline import kernel, pacing
+from pipeline.batcher import Batcher
+from pipeline.drop import DROP_ID, Drop
+from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
+from pipeline.notice import Event, Notice, encode
+from pipeline.pacing import Gate
+from pipeline.ports import (
+    CancelledError,
+    Content,
+    LaterError,
+    Message,
+    MessageQueue,
+    NeverError,
+    ObjectStore,
+    PausedError,
+    RelayError,
+    StoredObject,
+    TakenError,
+)
+from pipeline.spool import Queued, Spool
+
+log = logging.getLogger(__name__)
+
+_SEND_LINGER = 0.004
+_SEND_THREADS = 2
+_WRITER_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where drops go, and in which form they are announced."""
+
+    folder: str
+    form: str
+    region: str
+    on_conflict: str = "version"
+
+
+class Uploader:
+    """Uploads, announces and archives the files whose paths it is given, several at a time."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        store: ObjectStore,
+        queue: MessageQueue,
+        route: Route,
+        checksum: Callable[[int], str],
+        *,
+        threads: int,
+        report: Callable[[str, str], None] = lambda _what, _path: None,
+    ) -> None:
+        """`report("begin" | "end", path)` is told of every file before and after its work."""
+        self._spool, self._store, self._route, self._checksum, self._report = spool, store, route, checksum, report
+        self._announcer: Batcher[Message, None] = Batcher(queue.send, 10, _SEND_LINGER, _SEND_THREADS)  # type: ignore[arg-type]  # an outcome of None is a success
+        self._pool = ThreadPoolExecutor(threads, "upload")
+        self._slots = threading.Semaphore(threads)
+        self._lock = threading.Lock()
+        self._in_hand: set[str] = set()
+        self._later: list[tuple[float, str]] = []
+        self._attempts: dict[str, int] = {}
+        self._waiting: set[str] = set()
+        self._cancelled = threading.Event()
+        self.gate = Gate()
+
+    def step(self, hint: Callable[[float], str | None], idle: float) -> bool:
+        """Start one file: a retry that is due, else what `hint(seconds)` gives; False if there was nothing to start."""
+        if not self.gate.wait():
+            return False
+        with self._slots:
+            pass  # a free slot exists now; only this thread fills them
+        path = self._due() or hint(min(idle, self._until_due()))
+        if path is None or not self._begin(path):
+            return False
+        self._slots.acquire()
+        self._pool.submit(self._work, path)
+        return True
+
+    def step_alone(self, path: str) -> None:
+        """Work on one file before anything else is in hand: if this process ends, the file is the reason."""
+        if self._begin(path):
+            self._slots.acquire()
+            self._work(path)
+
+    def idle(self) -> bool:
+        """Whether nothing is in hand and nothing waits for another try."""
+        with self._lock:
+            return not self._in_hand and not self._later
+
+    def close(self, seconds: float) -> None:
+        """Finish what is in hand within so many seconds, cancel the rest; everything stays consistent."""
+        self.gate.stop()
+        timer = threading.Timer(seconds, self._cancelled.set)
+        timer.daemon = True
+        timer.start()
+        self._pool.shutdown(wait=True)
+        timer.cancel()
+        self._announcer.close()
+
+    def _work(self, path: str) -> None:
+        try:
+            self._report("begin", path)
+            self._relay(path)
+            self._settled(path)
+        except CancelledError as error:
+            log.info("%s", error)
+        except PausedError as error:
+            self.gate.shut(error)
+            self._retry(path, 0)
+        except NeverError as error:
+            self._set_aside(path, error)
+        except (RelayError, OSError) as error:
+            self._retry_later(path, error)
+        except Exception:
+            log.exception("an error of the program, %s stays in QueuedForUpload and is tried again", path)
+            self._retry(path, pacing.delay(self._count(path)))
+        finally:
+            with self._lock:
+                self._in_hand.discard(path)
+            self._report("end", path)
+            self._slots.release()
+
+    def _relay(self, path: str) -> None:
+        started = time.monotonic()
+        with self._spool.take(path) as queued:
+            if queued is None:
+                return
+            if kernel.is_being_written(queued.fd):
+                raise LaterError(f"{path} is still being written")
+            drop, stored = self._store_drop(queued)
+            self._announcer.submit(self._message(drop, stored)).result()
+            self.gate.passed()
+            archived = self._spool.finish(queued)
+        if archived is None:
+            log.warning("%s was announced, but another file has its name in QueuedForUpload; that one follows", drop.path)
+        seconds = time.monotonic() - started
+        log.info("sent      %s  %s  %.2f s", archived or drop.path, human_size(stored.size), seconds)
+
+    def _store_drop(self, queued: Queued) -> tuple[Drop, StoredObject]:
+        """Step 3: the object that is exactly this drop, under a key that nothing else held."""
+        replaces = None
+        while True:
+            drop = self._identify(queued)
+            try:
+                stored = self._upload(queued, drop, replaces)
+            except TakenError:
+                known = self._own_earlier_try(queued, drop)
+                replaces = None
+                if known is None:
+                    continue
+                stored = known
+            if queued.fingerprint() == drop.fingerprint:
+                return drop, stored
+            log.info("%s changed while it was uploaded; nobody was told, it is taken again", drop.path)
+            replaces = stored.etag
+            self._await_writer(queued)
+
+    def _await_writer(self, queued: Queued) -> None:
+        while kernel.is_being_written(queued.fd):
+            if self._cancelled.wait(_WRITER_SECONDS):
+                raise CancelledError(f"{queued.path} is being written; it is taken up again")
+
+    def _identify(self, queued: Queued) -> Drop:
+        seen = queued.fingerprint()
+        checksum = self._checksum(queued.fd)
+        try:
+            key = key_for(self._route.folder, queued.path)
+        except NameRefusedError as error:
+            raise NeverError(f"{queued.path}: {error}") from None
+        return Drop(queued.path, seen, checksum, key)
+
+    def _upload(self, queued: Queued, drop: Drop, replaces: str | None) -> StoredObject:
+        kind = mimetypes.guess_type(drop.path, strict=False)[0] or "application/octet-stream"
+        content = Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, kind)
+        return self._store.upload(
+            content, drop.key.text, drop.metadata(), replaces=replaces, cancelled=self._cancelled.is_set
+        )
+
+    def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
+        """The key is taken. By this very drop: its object. By another: None, after the queued file got its next version."""
+        found = self._store.look(drop.key.text)
+        if found is not None and found.metadata.get(DROP_ID) == drop.id:
+            if found.size == drop.fingerprint.size:
+                return found
+            return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+        if self._route.on_conflict == "fail":
+            raise NeverError(
+                f"the key {drop.key.text!r} holds another object and onNameConflict is fail; rename the file, or set version"
+            )
+        # The rename comes before the PUT, so that the queued path always is the key's path.
+        self._spool.renumber(queued, self._taken(drop))
+        log.info("%s is taken in the store: it goes on as %s", drop.path, queued.path)
+        return None
+
+    def _taken(self, drop: Drop) -> list[str]:
+        """The names of the numbered versions of a drop's name that the store holds."""
+        prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
+        head = prefix.rpartition("/")[0]
+        names = [key[len(head) :].lstrip("/") for key in self._store.keys(prefix)]
+        return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
+
+    def _message(self, drop: Drop, stored: StoredObject) -> Message:
+        now = datetime.now(UTC)
+        notice = Notice(
+            self._store.bucket,
+            drop.key.text,
+            path=drop.path,
+            size=stored.size,
+            crc64nvme=drop.crc64nvme,
+            drop_id=drop.id,
+            mtime=drop.mtime,
+            etag=stored.etag,
+            version_id=stored.version_id,
+            sequencer=f"{time.time_ns():016X}",
+        )
+        when = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+        event = Event(self._route.region, when, stored.request_id, stored.multipart)
+        return encode(notice, self._route.form, event)
+
+    def _set_aside(self, path: str, error: NeverError) -> None:
+        with self._spool.take(path) as queued:
+            if queued is None:
+                return
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            failed = self._spool.fail(queued, {"path": printable(path), "reason": printable(str(error)), "time": when})
+        self._settled(path)
+        log.error("set aside as %s: %s", self._spool.failed.path / failed, error)
+
+    def _retry_later(self, path: str, error: Exception) -> None:
+        attempt = self._count(path)
+        seconds = pacing.delay(attempt)
+        level = logging.WARNING if attempt else logging.INFO
+        log.log(level, "again in %.1f s (try %d): %s", seconds, attempt + 2, error)
+        self._retry(path, seconds)
+
+    def _count(self, path: str) -> int:
+        with self._lock:
+            attempt = self._attempts.get(path, 0)
+            self._attempts[path] = attempt + 1
+            return attempt
+
+    def _retry(self, path: str, seconds: float) -> None:
+        with self._lock:
+            heapq.heappush(self._later, (time.monotonic() + seconds, path))
+            self._waiting.add(path)
+
+    def _settled(self, path: str) -> None:
+        with self._lock:
+            self._attempts.pop(path, None)
+
+    def _begin(self, path: str) -> bool:
+        """Whether to start now; not what is in hand, nor what waits for its next try."""
+        with self._lock:
+            if path in self._in_hand or path in self._waiting:
+                return False
+            self._in_hand.add(path)
+            return True
+
+    def _due(self) -> str | None:
+        with self._lock:
+            if not self._later or self._later[0][0] > time.monotonic():
+                return None
+            path = heapq.heappop(self._later)[1]
+            self._waiting.discard(path)
+            return path
+
+    def _until_due(self) -> float:
+        with self._lock:
+            return max(0.0, self._later[0][0] - time.monotonic()) if self._later else float("inf")
+
+
+def human_size(size: int) -> str:
+    """Bytes for a person: 999 B, 12.3 KB, 4.56 GB (powers of 1,000)."""
+    if size < 1000:
+        return f"{size} B"
+    value, unit = float(size), "B"
+    for unit in ("KB", "MB", "GB", "TB", "PB"):
+        value /= 1000
+        if value < 999.5:
+            break
+    return f"{value:.3g} {unit}"
