@@ -147,14 +147,50 @@ class Settings:
 
     operation_mode: str = _key("Environment", _text, "0")
 
-    def path(self, name: str) -> Path:
-        """The absolute path of a folder key's value."""
-        return self.state_root / str(getattr(self, name))
-
     @property
     def state_root(self) -> Path:
         """folderToStoreTempFiles, absolute."""
         return Path(self.folder_to_store_temp_files)
+
+    @property
+    def log_file(self) -> Path:
+        """logFilePath, absolute."""
+        return self.state_root / self.log_file_path
+
+    @property
+    def own_folder(self) -> Path:
+        """The program's own things: the embedded server's data, multipart uploads under way."""
+        return self.state_root / ".relay"
+
+    @property
+    def watch(self) -> Path:
+        """folderToWatch, absolute."""
+        return self.state_root / self.folder_to_watch
+
+    @property
+    def queued(self) -> Path:
+        """folderQueuedForUpload, absolute."""
+        return self.state_root / self.folder_queued_for_upload
+
+    @property
+    def uploaded(self) -> Path:
+        """folderForUploadedFiles, absolute."""
+        return self.state_root / self.folder_for_uploaded_files
+
+    @property
+    def failed(self) -> Path:
+        """folderForFailedFiles, absolute."""
+        return self.state_root / self.folder_for_failed_files
+
+    @property
+    def downloaded(self) -> Path:
+        """folderForDownloadedFiles, absolute."""
+        return self.state_root / self.folder_for_downloaded_files
+
+    @property
+    def failed_messages(self) -> Path:
+        """folderForFailedMessages, absolute."""
+        return self.state_root / self.folder_for_failed_messages
 
     @property
     def durable(self) -> bool:

@@ -5,6 +5,7 @@ whole but has no name yet. They share its file system, so giving the name is one
 """
 
 import contextlib
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,8 @@ from pipeline.folders import Folder, is_regular, lock
 from pipeline.ledger import Ledger, Row
 from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
 from pipeline.ports import LaterError
+
+log = logging.getLogger(__name__)
 
 INCOMING = f"{RESERVED}/incoming"
 LEDGER = f"{RESERVED}/ledger.sqlite3"
@@ -74,10 +77,11 @@ class Landing:
             kernel.give_name(arrival.fd, self.incoming.fd, name)
             arrival.temp = name
 
-    def publish(self, arrivals: Sequence[Arrival]) -> list[str | None]:
+    def publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
         """Steps 7a and 7b for a batch: the path each file got; None for a drop the ledger knew (see `resume`).
 
-        One fsync of the incoming folder, one of each target folder and two transactions serve the whole batch.
+        One fsync of the incoming folder, one of each target folder and two transactions serve the whole batch. An
+        OSError is the outcome of one file, which stays promised and is tried again when its message comes again.
         """
         if self.folder.durable:
             os.fsync(self.incoming.fd)
@@ -89,7 +93,9 @@ class Landing:
             self._place(arrival, row) if is_new else None
             for arrival, row, is_new in zip(arrivals, rows, new, strict=True)
         ]
-        self._note_delivered([(row.drop_id, path) for row, path in zip(rows, got, strict=True) if path is not None])
+        self._note_delivered(
+            [(row.drop_id, path) for row, path in zip(rows, got, strict=True) if isinstance(path, str)]
+        )
         return got
 
     def resume(self, drop_id: str) -> bool:
@@ -109,8 +115,10 @@ class Landing:
         """At start: finish every drop that a kill left half published, remove what a kill left behind; how many."""
         unfinished = self.ledger.unfinished()
         for row in unfinished:
-            with contextlib.suppress(LaterError):  # alive, and doing it
+            try:
                 self.resume(row.drop_id)
+            except (LaterError, OSError) as error:
+                log.warning("%s is not published yet, its message will bring it: %s", decode_path(row.name), error)
         for name in os.listdir(self.incoming.fd):
             self._remove_stray(name)
         return len(unfinished)
@@ -121,11 +129,14 @@ class Landing:
             path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
         return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing")
 
-    def _place(self, arrival: Arrival, row: Row) -> str:
-        if decode_path(row.name) == arrival.path and self._is_equal(arrival):
-            self._unlink(arrival.temp)  # a row without its file reads as published, which it is
-            return arrival.path
-        return self._settle(row)
+    def _place(self, arrival: Arrival, row: Row) -> str | OSError:
+        try:
+            if decode_path(row.name) == arrival.path and self._is_equal(arrival):
+                self._unlink(arrival.temp)  # a row without its file reads as published, which it is
+                return arrival.path
+            return self._settle(row)
+        except OSError as error:
+            return error
 
     def _is_equal(self, arrival: Arrival) -> bool:
         """Whether the wanted name holds this content for no other drop: a consumer that lost its ledger has it."""

@@ -366,7 +366,8 @@ def _remove_unfinished(objects: Path) -> None:
             below[:] = [name for name in below if name != ".versions"]  # old versions never have metadata of their own
         present = set(names)
         for name in names:
-            if name.endswith(".tmp") or not (name.endswith(".meta.json") or f"{name}.meta.json" in present):
+            # An object named `x.tmp` has metadata; a half-written file never does.
+            if not (name.endswith(".meta.json") or f"{name}.meta.json" in present):
                 _log.warning("Removing %s, left by an upload that was cut off", Path(folder, name))
                 Path(folder, name).unlink()
 

@@ -57,11 +57,16 @@ def key_for(folder: str, path: str) -> Key:
 
 
 def path_of_key(folder: str, key: str) -> str:
-    """The relative path of a literal key; NameRefusedError if the key is not below `folder`."""
+    """The part of a key below `folder`; NameRefusedError for a key that must not even be asked for."""
     prefix = f"{folder}/" if folder else ""
     if not key.startswith(prefix):
         raise NameRefusedError(f"the key does not lie under {prefix!r}")
-    return key[len(prefix) :]
+    if not _is_utf8(key) or "\0" in key or len(key.encode()) > KEY_LIMIT:
+        raise NameRefusedError("this cannot be the key of an object")
+    path = key[len(prefix) :]
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise NameRefusedError("the key is not a plain path")
+    return path
 
 
 def encode_path(path: str) -> str:
@@ -70,7 +75,9 @@ def encode_path(path: str) -> str:
 
 
 def decode_path(text: str) -> str:
-    """The relative path that `encode_path` was given."""
+    """The relative path that `encode_path` was given; NameRefusedError if it made no such text."""
+    if not text.isascii():
+        raise NameRefusedError("an encoded path is ASCII")
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 

@@ -201,7 +201,7 @@ def _with_attributes(notice: Notice, attributes: Mapping[str, str]) -> Notice:
     path = attributes.get("path")
     try:
         decoded = None if path is None else decode_path(path)
-    except (NameRefusedError, UnicodeError):
+    except NameRefusedError:
         raise UnreadableError("the attribute path cannot be read") from None
     return Notice(
         notice.bucket,

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 from pipeline import pacing
 from pipeline.batcher import Batcher
 from pipeline.drop import Origin, origin_of
+from pipeline.folders import Folder
 from pipeline.hand import Hand, Held
 from pipeline.landing import Arrival, Landing
 from pipeline.names import NameRefusedError, checked_path, path_of_key, printable
@@ -37,7 +39,8 @@ log = logging.getLogger(__name__)
 _PUBLISH_BATCH = 64
 _DELETE_LINGER = 0.004
 _DELETE_TRIES = 3
-_LOCAL_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE)
+_SIDE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""What will be true for every other file as well; anything else may be this file's own name or folder."""
 
 
 class Poller:
@@ -54,8 +57,12 @@ class Poller:
         *,
         threads: int,
         visibility: int,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`keep_message` keeps a hopeless message, with its reason, where the queue has no dead letters."""
+        """`keep_message` keeps a hopeless message, with its reason, where the queue has no dead letters.
+
+        `waiting` is entered around every wait of `step`, where a signal may cut it.
+        """
         self._queue, self._store, self._landing, self._folder = queue, store, landing, folder
         self._checksum, self._keep_message = checksum, keep_message
         self._hand = Hand(queue, visibility)
@@ -63,29 +70,35 @@ class Poller:
         self._deleter: Batcher[str, None] = Batcher(queue.delete, 10, _DELETE_LINGER, 2)  # type: ignore[arg-type]  # an outcome of None is a success
         self._pool = ThreadPoolExecutor(threads, "download")
         self._slots = threading.Semaphore(threads)
+        self._waiting = waiting
         self._stopping, self._cancelled = threading.Event(), threading.Event()
         self.gate = Gate()
 
     def step(self, wait: int, idle: float) -> int | None:
         """Receive what there are free workers for, waiting up to `wait` seconds; how many, None if it could not ask."""
-        if not self.gate.wait():
-            return None
-        free = self._free_slots()
         started = time.monotonic()
-        messages: list[Received] = []
+        with self._waiting():
+            if not self.gate.wait():
+                return None
+            free = self._free_slots()
+            messages = self._receive(free, wait)
+        for message in messages or ():
+            self._pool.submit(self._handle, self._hand.take(message))
+        if unused := free - len(messages or ()):
+            self._slots.release(unused)
+        if messages == [] and time.monotonic() - started < min(1, wait):
+            with self._waiting():
+                self._stopping.wait(idle)  # this queue does not know long polling
+        return None if messages is None else len(messages)
+
+    def _receive(self, limit: int, wait: int) -> list[Received] | None:
         try:
-            messages = self._queue.receive(free, wait)
-            self.gate.passed()
+            messages = self._queue.receive(limit, wait)
         except RelayError as error:
             self.gate.shut(error)
             return None
-        finally:
-            self._slots.release(free - len(messages)) if free > len(messages) else None
-        for message in messages:
-            self._pool.submit(self._handle, self._hand.take(message))
-        if not messages and time.monotonic() - started < min(1, wait):
-            self._stopping.wait(idle)  # this queue does not know long polling
-        return len(messages)
+        self.gate.passed()
+        return messages
 
     def idle(self) -> bool:
         """Whether no message is in hand."""
@@ -145,7 +158,7 @@ class Poller:
             except PausedError as error:
                 self.gate.shut(error)
             except (OSError, sqlite3.Error) as error:
-                self.gate.shut(_local_trouble(error, self._landing))
+                self.gate.shut(_local_trouble(error, self._landing.folder))
             self.gate.wait()
             if not self._hand.is_ours(held):
                 raise ReceiptError("waited too long, the message goes to the next taker")
@@ -168,7 +181,6 @@ class Poller:
             raise NeverError(f"a message about another bucket, {printable(notice.bucket[:100])!r}")
         try:
             path_of_key(self._folder, notice.key)
-            checked_path(notice.key, _other_separators())
         except NameRefusedError as error:
             raise NeverError(f"a message about {printable(notice.key[:200])!r}: {error}") from None
 
@@ -254,6 +266,9 @@ def _refuse_contradiction(notice: Notice, origin: Origin, stored: StoredObject) 
             raise NeverError(f"the message about {printable(notice.key[:200])!r} and the object differ in {name}")
 
 
-def _local_trouble(error: OSError | sqlite3.Error, landing: Landing) -> PausedError:
-    advice = "free space or make it writable" if getattr(error, "errno", 0) in _LOCAL_TROUBLE else "see the log"
-    return PausedError(f"cannot write to {landing.folder.path}: {error}; {advice}, receiving goes on by itself")
+def _local_trouble(error: OSError | sqlite3.Error, folder: Folder) -> PausedError:
+    """The whole side waits while nothing can be written; LaterError where it is this one file that cannot."""
+    where = f"{folder.path}: {error}"
+    if isinstance(error, OSError) and error.errno not in _SIDE_TROUBLE and os.access(folder.path, os.W_OK):
+        raise LaterError(f"cannot write this file to {where}") from error
+    return PausedError(f"cannot write to {where}; free space or make it writable, receiving then goes on by itself")

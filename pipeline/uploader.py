@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -61,12 +62,17 @@ class Uploader:
         *,
         threads: int,
         report: Callable[[str, str], None] = lambda _what, _path: None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`report("begin" | "end", path)` is told of every file before and after its work."""
+        """`report("begin" | "end", path)` is told of every file before and after its work.
+
+        `waiting` is entered around every wait of `step`, where a signal may cut it.
+        """
         self._spool, self._store, self._route, self._checksum, self._report = spool, store, route, checksum, report
         self._announcer: Batcher[Message, None] = Batcher(queue.send, 10, _SEND_LINGER, _SEND_THREADS)  # type: ignore[arg-type]  # an outcome of None is a success
         self._pool = ThreadPoolExecutor(threads, "upload")
         self._slots = threading.Semaphore(threads)
+        self._wait_cuttable = waiting
         self._lock = threading.Lock()
         self._in_hand: set[str] = set()
         self._later: list[tuple[float, str]] = []
@@ -77,11 +83,12 @@ class Uploader:
 
     def step(self, hint: Callable[[float], str | None], idle: float) -> bool:
         """Start one file: a retry that is due, else what `hint(seconds)` gives; False if there was nothing to start."""
-        if not self.gate.wait():
-            return False
-        with self._slots:
-            pass  # a free slot exists now; only this thread fills them
-        path = self._due() or hint(min(idle, self._until_due()))
+        with self._wait_cuttable():
+            if not self.gate.wait():
+                return False
+            with self._slots:
+                pass  # a free slot exists now; only this thread fills them
+            path = self._due() or hint(min(idle, self._until_due()))
         if path is None or not self._begin(path):
             return False
         self._slots.acquire()
@@ -93,11 +100,6 @@ class Uploader:
         if self._begin(path):
             self._slots.acquire()
             self._work(path)
-
-    def idle(self) -> bool:
-        """Whether nothing is in hand and nothing waits for another try."""
-        with self._lock:
-            return not self._in_hand and not self._later
 
     def close(self, seconds: float) -> None:
         """Finish what is in hand within so many seconds, cancel the rest; everything stays consistent."""
@@ -144,7 +146,9 @@ class Uploader:
             self.gate.passed()
             archived = self._spool.finish(queued)
         if archived is None:
-            log.warning("%s was announced, but another file has its name in QueuedForUpload; that one follows", drop.path)
+            log.warning(
+                "%s was announced, but another file has its name in QueuedForUpload; that one follows", drop.path
+            )
         seconds = time.monotonic() - started
         log.info("sent      %s  %s  %.2f s", archived or drop.path, human_size(stored.size), seconds)
 

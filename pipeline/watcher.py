@@ -35,11 +35,15 @@ class Watcher:
         *,
         ignore: Iterable[str] = (),
         condemned: Iterable[str] = (),
+        report: Callable[[str, str], None] = lambda _what, _path: None,
     ) -> None:
-        """`offer` gives a path to the uploaders; False if they have enough. `condemned`: paths that end processes."""
+        """`offer` gives a path to the uploaders; False if they have enough.
+
+        `condemned`: paths that end processes, to be set aside; `report("end", path)` is told once that is done.
+        """
         self._spool, self._completeness, self._offer = spool, completeness, offer
         self._ignored = _pattern(ignore)
-        self._condemned = set(condemned)
+        self._condemned, self._report = set(condemned), report
         self._offered: set[str] = set()
         self._warned: set[str] = set()
         self._pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
@@ -135,8 +139,11 @@ class Watcher:
             if queued is None:
                 return
             reason = "three processes that worked on this file alone ended while they did"
-            failed = self._spool.fail(queued, {"path": printable(path), "reason": reason, "next": "report it, then retry"})
+            failed = self._spool.fail(
+                queued, {"path": printable(path), "reason": reason, "next": "report it, then retry"}
+            )
         self._condemned.discard(path)
+        self._report("end", path)
         log.error("set aside %s: %s", f"{self._spool.failed.path}/{failed}", reason)
 
     def _complain(self, path: str, error: OSError) -> None:

@@ -19,7 +19,13 @@ from pipeline.ports import (
 # Error codes of S3 and SQS (Amazon S3 API Reference, "Error responses"; Amazon SQS API Reference, "Common errors").
 _TAKEN = {"PreconditionFailed", "412"}
 _MISSING = {"NoSuchKey", "404", "NotFound", "NoSuchVersion"}
-_NEVER = {"EntityTooLarge", "KeyTooLongError", "MetadataTooLarge", "InvalidMessageContents", "AWS.SimpleQueueService.BatchRequestTooLong"}
+_NEVER = {
+    "EntityTooLarge",
+    "KeyTooLongError",
+    "MetadataTooLarge",
+    "InvalidMessageContents",
+    "AWS.SimpleQueueService.BatchRequestTooLong",
+}
 _RECEIPT = {
     "ReceiptHandleIsInvalid",
     "AWS.SimpleQueueService.MessageNotInflight",

@@ -1,0 +1,43 @@
+"""Kernel events about Watch. They only wake the watcher: a full scan finds what they miss."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+log = logging.getLogger(__name__)
+
+# Not `opened` and `closed_no_write`: our own looks cause those, and would wake us for ever.
+_WAKING = {"created", "moved", "closed"}
+
+
+class _Waker(FileSystemEventHandler):
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Wake the watcher."""
+        if event.event_type in _WAKING:
+            self._wake.set()
+
+
+@contextlib.contextmanager
+def watch_events(folder: Path, wake: threading.Event) -> Iterator[None]:
+    """Set `wake` when something may have become complete in `folder`; without events the scan goes on alone."""
+    observer = Observer()
+    try:
+        observer.schedule(_Waker(wake), str(folder), recursive=True)
+        observer.start()
+    except OSError as error:
+        log.warning("no kernel events for %s (%s): new files are found by the scan alone", folder, error.strerror)
+        yield
+        return
+    try:
+        yield
+    finally:
+        observer.stop()
+        observer.join()

@@ -1,0 +1,69 @@
+"""One program per folder: each side locks its folders as long as any of its processes lives.
+
+The lock is on the folder itself, by inode: two ways of writing one path meet. The kernel releases it at the end of the
+last process, however that comes, so nothing is ever left to clean up.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.ports import EXIT_RUNNING, StartupError
+
+_ORPHAN_SECONDS = 5.0
+"""How long the processes of a killed program may take to end."""
+
+
+def lock_side(side: str, folders: Sequence[Path], state: Path) -> tuple[int, ...]:
+    """Lock the folders of a side; the descriptors that hold the locks. StartupError (75) names who has them.
+
+    `state`: a folder for the note that says who holds them; it is information only.
+    """
+    note = state / f"{side}.json"
+    fds = tuple(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders)
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    for fd, folder in zip(fds, folders, strict=True):
+        while not _try_lock(fd):
+            holder = _read(note)
+            if _is_alive(holder) or time.monotonic() >= deadline:
+                raise StartupError(_refusal(side, folder, holder), EXIT_RUNNING)
+            time.sleep(0.05)
+    note.write_text(json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
+    return fds
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(note: Path) -> dict[str, object]:
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_alive(holder: dict[str, object]) -> bool:
+    try:
+        os.kill(int(str(holder.get("pid", ""))), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _refusal(side: str, folder: Path, holder: dict[str, object]) -> str:
+    who = f"process {holder['pid']}, since {holder.get('since', '?')}" if holder else "another process"
+    return (
+        f"already running: {who}, is the {side} side of {folder}; stop it first, or use other folders. "
+        "For more consumers on one folder raise pollProcesses."
+    )

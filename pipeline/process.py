@@ -1,0 +1,104 @@
+"""The child side of every process: signals, logging, the parent's death. What it then does is a module of `roles`."""
+
+import contextlib
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import app_logger
+from app_properties import Settings
+from pipeline import kernel
+from pipeline.link import Link
+from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
+from pipeline.ports import EXIT_UNAVAILABLE, StartupError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every child is given: small, frozen, picklable. Clients are made in the child."""
+
+    settings: Settings
+    logging_conf: Path
+    embedded: EmbeddedAws | None
+    """The embedded S3 and SQS, where the settings select it."""
+    once: bool = False
+    """Do what is there, then end."""
+
+
+class StopRequested(BaseException):  # noqa: N818  # like KeyboardInterrupt: nothing may take it for an error
+    """SIGTERM came in a wait. No Exception: botocore would wrap it and try again."""
+
+
+class Stop:
+    """SIGTERM as a flag, and, only inside `waiting()`, as an exception that cuts a long poll short."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._armed = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around a wait that a signal may cut: nothing inside has an effect that must be finished."""
+        self._armed = True
+        try:
+            if self.requested:
+                raise StopRequested
+            yield
+        finally:
+            self._armed = False
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        if self._armed:
+            self._armed = False
+            raise StopRequested
+
+
+def child(link: Link, role: str, context: Context) -> None:
+    """Entry of every process: `pipeline.roles.ROLE.run` until it is done or SIGTERM comes.
+
+    The role is imported here, not by the parent: a process loads what it needs and nothing else.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    stop = Stop()
+    _die_with_parent(link)
+    app_logger.configure(context.logging_conf, context.settings.log_file, link.role)
+    try:
+        importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop)
+    except StopRequested:
+        log.debug("stopped")
+    except StartupError as error:
+        log.error("%s", error)
+        raise SystemExit(error.code) from None
+    except EmbeddedAwsError as error:
+        log.error("%s", error)
+        raise SystemExit(EXIT_UNAVAILABLE) from None
+    except Exception:
+        log.exception("an error of the program; this process ends and another takes its place")
+        raise SystemExit(1) from None
+
+
+def _die_with_parent(link: Link) -> None:
+    """End when the supervisor ends: by the kernel's signal, else by watching the parent's sentinel."""
+    if kernel.die_with_parent():
+        if os.getppid() != link.parent:
+            os._exit(1)
+        return
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="parent", daemon=True).start()

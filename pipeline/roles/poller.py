@@ -1,0 +1,45 @@
+"""An SQS poller process."""
+
+import functools
+
+from aws_util import crc64nvme
+from pipeline.dead_letters import keep_message
+from pipeline.folders import Folder
+from pipeline.landing import Landing
+from pipeline.link import Link
+from pipeline.poller import Poller, log
+from pipeline.process import Context, Stop
+from pipeline.roles.clients import connect
+
+_WAIT_SECONDS = 20  # the longest poll SQS knows
+_ONCE_WAIT_SECONDS = 2
+_ONCE_POLLS = 3
+
+
+def run(context: Context, _link: Link, stop: Stop) -> None:
+    """Receive until SIGTERM; with `once` until three polls in a row brought nothing and nothing is in hand."""
+    settings = context.settings
+    store, messages = connect(context, stop, settings.download_concurrency, writes=False)
+    landing = Landing(Folder(settings.downloaded, durable=settings.durable), crc64nvme)
+    log.info("kernel       %s", landing.folder.facilities.describe())
+    if recovered := landing.recover():
+        log.info("gave their names to %d downloads that were cut off right before", recovered)
+    poller = Poller(
+        messages,
+        store,
+        landing,
+        settings.aws_s3_folder,
+        crc64nvme,
+        functools.partial(keep_message, settings.failed_messages),
+        threads=settings.download_concurrency,
+        visibility=settings.visibility_seconds,
+        waiting=stop.waiting,
+    )
+    wait = _ONCE_WAIT_SECONDS if context.once else _WAIT_SECONDS
+    empty = 0
+    try:
+        while not stop.requested and not (context.once and empty >= _ONCE_POLLS):
+            got = poller.step(wait, settings.sleep_poll_sqs)
+            empty = empty + 1 if got == 0 and poller.idle() else 0
+    finally:
+        poller.close(settings.shutdown_seconds)

@@ -1,0 +1,46 @@
+"""An uploader process."""
+
+import functools
+import queue
+from typing import Any
+
+from aws_util import crc64nvme
+from pipeline.link import Link
+from pipeline.process import Context, Stop
+from pipeline.roles.clients import connect
+from pipeline.roles.spool import open_spool
+from pipeline.uploader import Route, Uploader, log
+
+
+def run(context: Context, link: Link, stop: Stop) -> None:
+    """Upload what is offered until SIGTERM, then finish what is in hand."""
+    settings = context.settings
+    store, messages = connect(context, stop, settings.upload_concurrency, writes=True)
+    if abandoned := store.abandon_uploads():
+        log.info("aborted %d multipart uploads that an earlier run left", abandoned)
+    uploader = Uploader(
+        open_spool(settings),
+        store,
+        messages,
+        Route(settings.aws_s3_folder, settings.aws_sqs_message_format, settings.aws_region, settings.on_name_conflict),
+        crc64nvme,
+        threads=settings.upload_concurrency,
+        report=link.report,
+        waiting=stop.waiting,
+    )
+    try:
+        for path in link.suspects:
+            uploader.step_alone(path)
+        hint = functools.partial(_hint, link.shared)
+        while not stop.requested:
+            uploader.step(hint, settings.sleep_upload_to_s3)
+    finally:
+        uploader.close(settings.shutdown_seconds)
+
+
+def _hint(hints: Any, seconds: float) -> str | None:
+    try:
+        path: str = hints.get(timeout=max(0.001, seconds))
+    except queue.Empty:
+        return None
+    return path

@@ -1,0 +1,110 @@
+"""What has to be true of the folders before anything starts; whatever is not is said before anything moves."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from app_properties import Settings
+from pipeline.locks import lock_side
+from pipeline.ports import EXIT_CONFIG, StartupError
+
+INGEST_MODES, CONSUME_MODES = (1, 3), (2, 3)
+_FOLDER_MODE = 0o750
+
+
+def folders_of(settings: Settings, mode: int) -> dict[str, Path]:
+    """Key → folder, for each folder that a mode uses."""
+    folders: dict[str, Path] = {}
+    if mode in INGEST_MODES:
+        folders["folderToWatch"] = settings.watch
+        folders["folderQueuedForUpload"] = settings.queued
+        folders["folderForUploadedFiles"] = settings.uploaded
+        folders["folderForFailedFiles"] = settings.failed
+    if mode in CONSUME_MODES:
+        folders["folderForDownloadedFiles"] = settings.downloaded
+        folders["folderForFailedMessages"] = settings.failed_messages
+    return folders
+
+
+def prepare(settings: Settings, mode: int) -> None:
+    """Make the folders of a mode and see that they can be used. StartupError (78) names key and folder."""
+    folders = folders_of(settings, mode)
+    _refuse_nesting(folders)
+    _make("folderToStoreTempFiles", settings.own_folder, 0o700)
+    for key, folder in folders.items():
+        _make(key, folder, _FOLDER_MODE)
+        _try_to_write(key, folder)
+    if mode in INGEST_MODES:
+        _try_to_move(folders)
+
+
+def lock(settings: Settings, mode: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The locks of the ingest side and of the consume side, as descriptors; empty where a mode has no such side."""
+    state = settings.own_folder
+    ingest = lock_side("ingest", (settings.watch, settings.queued), state) if mode in INGEST_MODES else ()
+    consume = lock_side("consume", (settings.downloaded,), state) if mode in CONSUME_MODES else ()
+    return ingest, consume
+
+
+def _refuse_nesting(folders: Mapping[str, Path]) -> None:
+    real = {key: folder.resolve() for key, folder in folders.items()}
+    for one, inner in real.items():
+        for other, outer in real.items():
+            if one != other and inner.is_relative_to(outer):
+                relation = "is the same folder as" if inner == outer else "lies inside"
+                raise StartupError(
+                    f"[General] {one} ({inner}) {relation} {other} ({outer}); give each a folder of its own",
+                    EXIT_CONFIG,
+                )
+
+
+def _make(key: str, folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StartupError(
+            f"[General] {key}: {folder} is not a folder; move it away or name another", EXIT_CONFIG
+        ) from None
+    except OSError as error:
+        raise StartupError(
+            f"[General] {key}: {folder} cannot be made: {error.strerror}; make it, or name another", EXIT_CONFIG
+        ) from error
+
+
+def _try_to_write(key: str, folder: Path) -> None:
+    probe = folder / f".probe-{secrets.token_hex(8)}"
+    try:
+        probe.touch(mode=0o600, exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise StartupError(
+            f"[General] {key}: {folder} is not writable for this user ({_user()}): {error.strerror}; "
+            "change its owner or mode, or name another",
+            EXIT_CONFIG,
+        ) from error
+
+
+def _try_to_move(folders: Mapping[str, Path]) -> None:
+    """A rename is what moves a file along: bind mounts share a device number, so only a trial tells."""
+    keys = list(folders)[:4]
+    name = f".probe-{secrets.token_hex(8)}"
+    place = folders[keys[0]] / name
+    place.touch(mode=0o600)
+    try:
+        for key in keys[1:]:
+            place = place.rename(folders[key] / name)
+    except OSError as error:
+        raise StartupError(
+            f"[General] {key}: a file cannot be renamed from {place.parent} to {folders[key]}: {error.strerror}; "
+            "put both on one file system (two Docker volumes are two)",
+            EXIT_CONFIG,
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            place.unlink()
+
+
+def _user() -> str:
+    return f"uid {os.geteuid()}"

@@ -1,0 +1,251 @@
+"""The parent side: start processes, watch them, start them again, stop them. It knows nothing of what they do.
+
+Processes belong to *sides*. Where a side shares a queue, the death of one process spoils it for the others (a process
+killed inside `get` or `put` keeps its lock): the side gets a new queue and new processes, while the old ones finish
+what they have in hand.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+from pipeline import pacing
+from pipeline.blame import Blame
+from pipeline.link import InheritedFd, Link
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 3.0
+"""Beyond the time that children are given to stop, before they are killed."""
+_STABLE_SECONDS = 30.0
+"""A process that lived so long starts again without delay."""
+_RESTART_BASE, _RESTART_CAP = 0.4, 30.0
+
+
+@dataclass(frozen=True)
+class Role:
+    """One kind of process. `target(link, *args)` runs in it. A role that `leads` ends its side by ending well."""
+
+    name: str
+    target: Callable[..., None]
+    args: tuple[Any, ...] = ()
+    count: int = 1
+    leads: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """Processes that start and stop together. `lock_fds`: held while any of them lives. `share` makes what they share."""
+
+    name: str
+    roles: tuple[Role, ...]
+    lock_fds: tuple[int, ...] = ()
+    share: Callable[[Any], Any] | None = None
+
+
+@dataclass(eq=False)
+class _Child:
+    side: "_Running"
+    role: Role
+    name: str
+    process: BaseProcess
+    pipe: Any
+    started: float
+    draining: bool = False
+
+
+@dataclass(eq=False)
+class _Running:
+    side: Side
+    children: list[_Child] = field(default_factory=list)
+    blame: Blame = field(default_factory=Blame)
+    failures: int = 0
+    restart_at: float | None = None
+    ended: bool = False
+
+
+class Supervisor:
+    """Runs services (all the time) and phases of sides (one phase after the other)."""
+
+    def __init__(self, stop_seconds: float, start_failures: frozenset[int] = frozenset()) -> None:
+        """`stop_seconds`: what children get to stop. `start_failures`: exit codes that end the whole program."""
+        self._context = multiprocessing.get_context("spawn")
+        self._stop_seconds, self._start_failures = stop_seconds, start_failures
+        self._running: list[_Running] = []
+        self._draining: list[tuple[_Child, float]] = []
+        self._signals = 0
+        self._code = 0
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_writer.setblocking(False)
+        self._wake_reader.setblocking(False)
+
+    def run(self, services: Sequence[Side], phases: Sequence[Sequence[Side]]) -> int:
+        """Run until the last phase is done, a child cannot start, or a signal comes; the exit code."""
+        self._listen()
+        background = [self._start(side) for side in services]
+        try:
+            for phase in phases:
+                current = [self._start(side) for side in phase]
+                while not self._over() and not all(running.ended for running in current):
+                    self._turn()
+                if self._over():
+                    break
+                self._stop(current)
+        finally:
+            self._stop([running for running in self._running if running not in background])
+            self._stop(background)
+        return self._code
+
+    def _listen(self) -> None:
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+                signal.signal(number, self._on_signal)
+
+    def _over(self) -> bool:
+        return self._signals > 0 or self._code != 0
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        self._wait(self._next_timeout())
+        self._collect()
+        now = time.monotonic()
+        for running in self._running:
+            if running.restart_at is not None and running.restart_at <= now and not self._over():
+                running.restart_at = None
+                self._spawn_missing(running)
+
+    def _next_timeout(self) -> float | None:
+        due = [running.restart_at for running in self._running if running.restart_at is not None]
+        due += [deadline for _, deadline in self._draining]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _wait(self, timeout: float | None) -> None:
+        children = [child for running in self._running for child in running.children]
+        children += [child for child, _ in self._draining]
+        ready = connection.wait(
+            [*(child.process.sentinel for child in children), *(child.pipe for child in children), self._wake_reader],
+            timeout,
+        )
+        if self._wake_reader in ready:
+            self._wake_reader.recv(4096)
+        for child in children:
+            if child.pipe in ready:
+                _read_reports(child)
+
+    def _collect(self) -> None:
+        """Deal with every child that ended and every one that should have."""
+        for running in self._running:
+            for child in [child for child in running.children if child.process.exitcode is not None]:
+                running.children.remove(child)
+                self._ended(running, child)
+        for child, deadline in list(self._draining):
+            if child.process.exitcode is None and (time.monotonic() >= deadline or self._signals > 1):
+                log.warning("%s has not stopped and is killed; what it had in hand is taken up again", child.name)
+                child.process.kill()
+                child.process.join()
+            if child.process.exitcode is not None:
+                self._draining.remove((child, deadline))
+                self._close(child, asked=True)
+
+    def _ended(self, running: _Running, child: _Child) -> None:
+        code = child.process.exitcode or 0
+        self._close(child, asked=False)
+        if code in self._start_failures:
+            self._code = code
+        elif code == 0 and child.role.leads:
+            running.ended = not any(other.role is child.role for other in running.children)
+        elif not self._over() and not running.ended:
+            self._crashed(running, child, code)
+
+    def _close(self, child: _Child, *, asked: bool) -> None:
+        _read_reports(child)
+        child.pipe.close()
+        blame, pid = child.side.blame, child.process.pid or 0
+        blame.left(pid) if asked else blame.died(pid)
+        child.process.close()
+
+    def _crashed(self, running: _Running, child: _Child, code: int) -> None:
+        lived = time.monotonic() - child.started
+        running.failures = 0 if lived >= _STABLE_SECONDS else running.failures + 1
+        wait = 0.0 if running.failures <= 1 else pacing.delay(running.failures - 2, _RESTART_BASE, _RESTART_CAP)
+        log.warning("%s ended (%s), started again in %.1f s", child.name, _cause(code), wait)
+        running.restart_at = time.monotonic() + wait
+        if running.side.share is not None:
+            self._drain(running)
+
+    def _drain(self, running: _Running) -> None:
+        """Ask the processes of a side to finish what they have in hand; their successors may begin meanwhile."""
+        deadline = time.monotonic() + self._stop_seconds + _GRACE_SECONDS
+        for child in running.children:
+            child.process.terminate()
+            self._draining.append((child, deadline))
+        running.children.clear()
+
+    def _stop(self, sides: Sequence[_Running]) -> None:
+        """Stop sides for good, and wait for that."""
+        for running in sides:
+            running.restart_at = None
+            self._drain(running)
+            if running in self._running:
+                self._running.remove(running)
+        while any(child.side in sides for child, _ in self._draining):
+            self._turn()
+
+    def _start(self, side: Side) -> _Running:
+        running = _Running(side)
+        self._running.append(running)
+        self._spawn_missing(running)
+        return running
+
+    def _spawn_missing(self, running: _Running) -> None:
+        side = running.side
+        alive = {child.name for child in running.children}
+        shared = side.share(self._context) if side.share is not None else None
+        for role in side.roles:
+            for number in range(1, role.count + 1):
+                name = f"{role.name}-{number}" if role.count > 1 else role.name
+                if name not in alive:
+                    running.children.append(self._spawn(running, role, name, shared))
+
+    def _spawn(self, running: _Running, role: Role, name: str, shared: Any) -> _Child:
+        reader, writer = self._context.Pipe(duplex=False)
+        locks = tuple(InheritedFd(fd) for fd in running.side.lock_fds)
+        blame = running.blame
+        link = Link(name, os.getpid(), writer, shared, locks, blame.suspects(), blame.condemned())
+        process = self._context.Process(target=role.target, name=name, args=(link, *role.args))
+        # A child must not meet Ctrl-C before it can ignore it: blocked here, and the mask is inherited.
+        old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        writer.close()
+        return _Child(running, role, name, process, reader, time.monotonic())
+
+
+def _read_reports(child: _Child) -> None:
+    """Take what a child has said so far; a pipe whose other end died in the middle of a message ends it."""
+    try:
+        while child.pipe.poll():
+            what, work = child.pipe.recv()
+            note = child.side.blame.begin if what == "begin" else child.side.blame.end
+            note(child.process.pid or 0, work)
+    except (EOFError, OSError):
+        return
+
+
+def _cause(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
