@@ -44,7 +44,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Side:
-    """Processes that start and stop together. `lock_fds`: held while any of them lives. `share` makes what they share."""
+    """Processes that start and stop together, and hold `lock_fds` while any of them lives; `share` makes their queue."""
 
     name: str
     roles: tuple[Role, ...]
@@ -59,6 +59,8 @@ class _Child:
     name: str
     process: BaseProcess
     pipe: Any
+    shared: Any
+    """Kept as long as the child: the parent's copy going away removes its semaphores while the child is starting."""
     started: float
     draining: bool = False
 
@@ -174,7 +176,10 @@ class Supervisor:
         _read_reports(child)
         child.pipe.close()
         blame, pid = child.side.blame, child.process.pid or 0
-        blame.left(pid) if asked else blame.died(pid)
+        if asked:
+            blame.left(pid)
+        else:
+            blame.died(pid)
         child.process.close()
 
     def _crashed(self, running: _Running, child: _Child, code: int) -> None:
@@ -233,7 +238,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
         writer.close()
-        return _Child(running, role, name, process, reader, time.monotonic())
+        return _Child(running, role, name, process, reader, shared, time.monotonic())
 
 
 def _read_reports(child: _Child) -> None:
