@@ -71,8 +71,8 @@ class Aws:
         credentials = self._session().get_credentials()
         if credentials is None:
             raise StartupError(
-                "no credentials: set aws_access_key_id and aws_secret_key, or aws_profile, or any source of the default "
-                "chain (environment, shared credentials file, role of the machine)"
+                "no credentials: set aws_access_key_id and aws_secret_key, or aws_profile, or any source of the "
+                "default chain (environment, shared credentials file, role of the machine)"
             )
         return f"default credential chain: {credentials.method}"
 

@@ -89,7 +89,7 @@ class Folder:
             os.close(current)
 
     def walk(self, complain: Callable[[str, OSError], None]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Every entry below the folder that is not a folder, as (relative path, entry); links are entries, never followed.
+        """Every entry below that is not a folder, as (relative path, entry); links are entries and never followed.
 
         A folder that cannot be read is given to `complain` and passed over. Memory: one folder's names at a time.
         """

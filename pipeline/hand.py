@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from pipeline.ports import MessageQueue, Received, ReceiptError, RelayError, batches
+from pipeline.ports import MessageQueue, ReceiptError, Received, RelayError, batches
 
 log = logging.getLogger(__name__)
 

@@ -72,7 +72,7 @@ def encode(notice: Notice, form: str, event: Event) -> Message:
         "version_id": notice.version_id,
         "format": form,
     }
-    return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")})  # type: ignore[misc]  # the filter removes None
+    return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")})
 
 
 def decode(body: str, attributes: Mapping[str, str], bucket: str) -> list[Notice]:

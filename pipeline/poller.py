@@ -27,8 +27,8 @@ from pipeline.ports import (
     NeverError,
     ObjectStore,
     PausedError,
-    Received,
     ReceiptError,
+    Received,
     RelayError,
     StoredObject,
 )
@@ -67,7 +67,7 @@ class Poller:
         self._checksum, self._keep_message = checksum, keep_message
         self._hand = Hand(queue, visibility)
         self._publisher: Batcher[Arrival, str | None] = Batcher(landing.publish, _PUBLISH_BATCH, 0.0)
-        self._deleter: Batcher[str, None] = Batcher(queue.delete, 10, _DELETE_LINGER, 2)  # type: ignore[arg-type]  # an outcome of None is a success
+        self._deleter: Batcher[str, None] = Batcher(queue.delete, 10, _DELETE_LINGER, 2)
         self._pool = ThreadPoolExecutor(threads, "download")
         self._slots = threading.Semaphore(threads)
         self._waiting = waiting

@@ -34,7 +34,7 @@ class Context:
     """Do what is there, then end."""
 
 
-class StopRequested(BaseException):  # noqa: N818  # like KeyboardInterrupt: nothing may take it for an error
+class StopRequested(BaseException):  # like KeyboardInterrupt: nothing may take it for an error
     """SIGTERM came in a wait. No Exception: botocore would wrap it and try again."""
 
 

@@ -44,7 +44,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Side:
-    """Processes that start and stop together, and hold `lock_fds` while any of them lives; `share` makes their queue."""
+    """Processes that start and stop together; any of them holds `lock_fds`, and `share` makes their queue."""
 
     name: str
     roles: tuple[Role, ...]

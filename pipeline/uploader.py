@@ -69,7 +69,7 @@ class Uploader:
         `waiting` is entered around every wait of `step`, where a signal may cut it.
         """
         self._spool, self._store, self._route, self._checksum, self._report = spool, store, route, checksum, report
-        self._announcer: Batcher[Message, None] = Batcher(queue.send, 10, _SEND_LINGER, _SEND_THREADS)  # type: ignore[arg-type]  # an outcome of None is a success
+        self._announcer: Batcher[Message, None] = Batcher(queue.send, 10, _SEND_LINGER, _SEND_THREADS)
         self._pool = ThreadPoolExecutor(threads, "upload")
         self._slots = threading.Semaphore(threads)
         self._wait_cuttable = waiting
@@ -193,7 +193,7 @@ class Uploader:
         )
 
     def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
-        """The key is taken. By this very drop: its object. By another: None, after the queued file got its next version."""
+        """The key is taken: by this very drop, its object; by another, None, and the file has its next version."""
         found = self._store.look(drop.key.text)
         if found is not None and found.metadata.get(DROP_ID) == drop.id:
             if found.size == drop.fingerprint.size:
@@ -201,7 +201,8 @@ class Uploader:
             return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
         if self._route.on_conflict == "fail":
             raise NeverError(
-                f"the key {drop.key.text!r} holds another object and onNameConflict is fail; rename the file, or set version"
+                f"the key {printable(drop.key.text)} holds another object and onNameConflict is fail; "
+                "rename the file, or set version"
             )
         # The rename comes before the PUT, so that the queued path always is the key's path.
         self._spool.renumber(queued, self._taken(drop))
@@ -289,9 +290,5 @@ def human_size(size: int) -> str:
     """Bytes for a person: 999 B, 12.3 KB, 4.56 GB (powers of 1,000)."""
     if size < 1000:
         return f"{size} B"
-    value, unit = float(size), "B"
-    for unit in ("KB", "MB", "GB", "TB", "PB"):
-        value /= 1000
-        if value < 999.5:
-            break
-    return f"{value:.3g} {unit}"
+    power = min(5, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"

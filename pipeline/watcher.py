@@ -55,7 +55,8 @@ class Watcher:
     def scan(self) -> int:
         """Claim and offer every complete file in Watch; how many."""
         self.pending = 0
-        claimed, present = 0, set()
+        claimed = 0
+        present: set[str] = set()
         candidates = self._candidates(present)
         while batch := list(islice(candidates, _BATCH)):
             claimed += self._claim(batch)

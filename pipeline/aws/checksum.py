@@ -3,7 +3,7 @@
 import base64
 import os
 
-from awscrt.checksums import crc64nvme as _crc64nvme
+from awscrt.checksums import crc64nvme as _crc64nvme  # type: ignore[import-untyped]  # it ships no types
 
 _CHUNK = 1024 * 1024
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.aws.checksum import crc64nvme_of
 from pipeline.aws.errors import stop_if, translated
 from pipeline.folders import lock
+from pipeline.names import printable
 from pipeline.ports import Content, LaterError, MissingError, RelayError, StoredObject, TakenError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ClassicStore:
     """One bucket through botocore. Safe to use from several threads."""
 
     def __init__(self, client: "S3Client", bucket: str, journal: Path, *, conditional: bool = True) -> None:
-        """`journal`: a folder for the ids of multipart uploads under way. `conditional`: the store honours If-None-Match."""
+        """`journal`: where the ids of multipart uploads under way lie; `conditional`: If-None-Match is honoured."""
         self._client, self.bucket, self._journal, self._conditional = client, bucket, journal, conditional
         journal.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -54,15 +55,14 @@ class ClassicStore:
         cancelled: Callable[[], bool] = never,
     ) -> StoredObject:
         """See ports.ObjectStore."""
-        what = f"PUT s3://{self.bucket}/{key!r}"
-        stop_if(cancelled(), what)
+        stop_if(cancelled(), self._what("PUT", key))
         if content.size < MULTIPART_FROM:
-            return self._put(content, key, metadata, replaces, what)
-        return self._put_parts(content, key, metadata, replaces, cancelled, what)
+            return self._put(content, key, metadata, replaces)
+        return self._put_parts(content, key, metadata, replaces, cancelled)
 
     def look(self, key: str) -> StoredObject | None:
         """See ports.ObjectStore."""
-        with translated(f"HEAD s3://{self.bucket}/{key!r}"):
+        with translated(self._what("HEAD", key)):
             try:
                 answer = self._client.head_object(Bucket=self.bucket, Key=key)
             except self._client.exceptions.ClientError as error:
@@ -76,7 +76,7 @@ class ClassicStore:
         self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = never
     ) -> StoredObject:
         """See ports.ObjectStore."""
-        what = f"GET s3://{self.bucket}/{key!r}"
+        what = self._what("GET", key)
         stop_if(cancelled(), what)
         version = {"VersionId": version_id} if version_id else {}
         with translated(what):
@@ -89,7 +89,7 @@ class ClassicStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """See ports.ObjectStore."""
-        with translated(f"LIST s3://{self.bucket}/{prefix!r}"):
+        with translated(self._what("LIST", prefix)):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
                     yield entry["Key"]
@@ -98,9 +98,8 @@ class ClassicStore:
         """Abort the multipart uploads that a kill left in this bucket; how many. Those of living processes stay."""
         return sum(self._abandon(record) for record in sorted(self._journal.glob("*.json")))
 
-    def _put(
-        self, content: Content, key: str, metadata: Mapping[str, str], replaces: str | None, what: str
-    ) -> StoredObject:
+    def _put(self, content: Content, key: str, metadata: Mapping[str, str], replaces: str | None) -> StoredObject:
+        what = self._what("PUT", key)
         if not self._conditional:
             self._look_first(key, replaces, what)
         body = os.pread(content.fd, content.size, 0)
@@ -124,8 +123,8 @@ class ClassicStore:
         metadata: Mapping[str, str],
         replaces: str | None,
         cancelled: Callable[[], bool],
-        what: str,
     ) -> StoredObject:
+        what = self._what("PUT", key)
         self._look_first(key, replaces, what)
         with translated(what), self._upload_id(content, key, metadata) as upload:
             parts = []
@@ -149,6 +148,9 @@ class ClassicStore:
                 **self._condition(replaces),
             )
         return _put_result(key, content, done, metadata, multipart=True)
+
+    def _what(self, verb: str, key: str) -> str:
+        return f"{verb} s3://{self.bucket}/{printable(key)}"
 
     def _condition(self, replaces: str | None) -> dict[str, Any]:
         if not self._conditional:
@@ -218,7 +220,7 @@ class ClassicStore:
 
     def _abort(self, key: str, upload: str) -> None:
         try:
-            with translated(f"abort the multipart upload of s3://{self.bucket}/{key!r}"):
+            with translated(self._what("abort the multipart upload of", key)):
                 self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
         except MissingError:
             return  # completed or aborted before

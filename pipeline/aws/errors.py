@@ -1,7 +1,7 @@
 """botocore's errors → the few kinds the workers know, with a text that says what happened, where, and what to do."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from botocore import exceptions as boto
 
@@ -52,6 +52,12 @@ _ADVICE = {
     "KMS.DisabledException": "enable the KMS key",
     "KMSDisabledException": "enable the KMS key",
 }
+_KINDS: tuple[tuple[Container[str], type[RelayError]], ...] = (
+    (_TAKEN, TakenError),
+    (_ADVICE, PausedError),  # whatever a person has to mend is true for every file
+    (_MISSING, MissingError),
+    (_NEVER, NeverError),
+)
 
 
 def code_of(error: Exception) -> str:
@@ -66,14 +72,9 @@ def advice_for(code: str) -> str:
 
 def kind_of(code: str, status: int, message: str = "") -> type[RelayError]:
     """The kind of a service's answer."""
-    if code in _TAKEN:
-        return TakenError
-    if code == "NoSuchBucket" or code in _ADVICE:
-        return PausedError
-    if code in _MISSING:
-        return MissingError
-    if code in _NEVER:
-        return NeverError
+    for codes, kind in _KINDS:
+        if code in codes:
+            return kind
     if code in _RECEIPT and ("receipt" in message.lower() or "visibility" in message.lower() or "Receipt" in code):
         return ReceiptError
     if "InvalidParameterValue" in code or status in (401, 403):
@@ -136,7 +137,7 @@ def stop_if(cancelled: bool, what: str) -> None:
 
 def _connection_advice(error: Exception) -> str:
     if isinstance(error, boto.NoCredentialsError):
-        return "; set aws_access_key_id and aws_secret_key, or any source of the default chain (environment, profile, role)"
+        return "; set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
     if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionClosedError)):
         return "; check that the endpoint is up, aws_endpoint_url, aws_region and the network"
     if isinstance(error, boto.SSLError):

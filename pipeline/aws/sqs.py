@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from pipeline.aws.errors import advice_for, code_of, describe, kind_of, translate, translated
 from pipeline.names import printable
-from pipeline.ports import Message, Received, ReceiptError, RelayError, StartupError
+from pipeline.ports import Message, ReceiptError, Received, RelayError, StartupError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -57,7 +57,7 @@ class Queue:
     def delete(self, receipts: Sequence[str]) -> list[RelayError | None]:
         """See ports.MessageQueue. A receipt that is no longer valid counts as done where the message is gone."""
         entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
-        with translated(f"delete from {self.url}"):
+        with translated("delete from " + self.url):
             answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
         return self._outcomes(len(entries), answer, "delete from")
 

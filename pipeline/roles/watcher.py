@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.completeness import Completeness
 from pipeline.events import watch_events
-from pipeline.folders import Folder
 from pipeline.link import Link
 from pipeline.process import Context, Stop
 from pipeline.roles.spool import open_spool
