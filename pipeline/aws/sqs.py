@@ -57,7 +57,7 @@ class Queue:
     def delete(self, receipts: Sequence[str]) -> list[RelayError | None]:
         """See ports.MessageQueue. A receipt that is no longer valid counts as done where the message is gone."""
         entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
-        with translated("delete from " + self.url):
+        with translated(f"acknowledge at {self.url}"):
             answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
         return self._outcomes(len(entries), answer, "delete from")
 
