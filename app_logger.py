@@ -34,6 +34,8 @@ def configure(config: Path, log_file: Path, role: str) -> None:
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
         logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
+    # It reports an error whenever its own thread ends while an event comes in; what it finds is only a wake-up.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     factory = logging.LogRecord
 
     def with_role(*args: object, **kwargs: object) -> logging.LogRecord:

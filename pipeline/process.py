@@ -73,6 +73,7 @@ def child(link: Link, role: str, context: Context) -> None:
     stop = Stop()
     _die_with_parent(link)
     app_logger.configure(context.logging_conf, context.settings.log_file, link.role)
+    log.debug("started")
     try:
         importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop)
     except StopRequested:

@@ -1,0 +1,250 @@
+"""Files flow while processes are killed at random; then every content is looked for, on every side.
+
+One seed decides the workload and the order of the kills. Every content is unique (it begins with the number of its
+drop), so that a content seen twice is a second copy and one not seen is a loss; names are few, so that drops of one
+name meet in every folder. A user takes files away from UploadedToS3 meanwhile, so that names are free there which the
+store still holds.
+"""
+
+import hashlib
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+
+from tests.chaos.relay import Relay, wait_for
+
+_NAMES = 0.3
+"""Of the drops, the share that uses one of a few names."""
+_SETTLE_SECONDS = 180.0
+
+
+@dataclass
+class Outcome:
+    """What a run found; all of `violations` must be empty."""
+
+    files: int = 0
+    bytes: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    violations: list[str] = field(default_factory=list)
+    resent: int = 0
+
+    def table(self) -> str:
+        """For a person and for the log."""
+        kills = ", ".join(f"{role} {count}" for role, count in sorted(self.kills.items()))
+        lines = [
+            f"files {self.files}, {self.bytes / 1e6:.0f} MB, {self.seconds:.0f} s, kills {self.kills.total()} ({kills})",
+            f"violations {len(self.violations)}",
+            *self.violations[:20],
+        ]
+        return "\n".join(lines)
+
+
+class _Dropper(threading.Thread):
+    """Drops files into Watch, never over one that is still there, and takes archived ones away."""
+
+    def __init__(self, relay: Relay, files: int, rng: random.Random, staging: Path) -> None:
+        super().__init__(name="dropper", daemon=True)
+        self._relay, self._files, self._rng, self._staging = relay, files, rng, staging
+        self.taken = staging / "taken-by-the-user"
+        self.taken.mkdir(parents=True)
+        self.dropped: dict[str, tuple[int, str]] = {}
+        self.failure: BaseException | None = None
+        self.pace = threading.Semaphore(0)
+
+    def run(self) -> None:
+        try:
+            for number in range(self._files):
+                self.pace.acquire()
+                self._drop(number)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _drop(self, number: int) -> None:
+        name = (
+            f"same-{self._rng.randrange(8)}.csv" if self._rng.random() < _NAMES else f"d{number % 7}/file {number}.bin"
+        )
+        content = _content(number, self._rng)
+        self.dropped[hashlib.sha256(content).hexdigest()] = (number, name)
+        source, target = self._staging / str(number), self._relay.watch / name
+        source.write_bytes(content)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        wait_for(lambda: _link(source, target), 120, f"{name} leaves Watch")
+        source.unlink()
+        if self._rng.random() < 0.2:
+            self._take_one()
+
+    def _take_one(self) -> None:
+        for path in sorted(self._relay.uploaded.glob("same-*.csv")):
+            os.rename(path, self.taken / f"{len(list(self.taken.iterdir()))}-{path.name}")
+            return
+
+
+class _Observer(threading.Thread):
+    """Looks at DownloadedFromS3 without pause: whatever is seen must be whole at first sight, and stay as it is."""
+
+    def __init__(self, relay: Relay, expected: dict[str, tuple[int, str]]) -> None:
+        super().__init__(name="observer", daemon=True)
+        self._relay, self._expected = relay, expected
+        self.seen: dict[str, str] = {}
+        self.violations: list[str] = []
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.is_set():
+            for path in files_in(self._relay.downloaded):
+                name = str(path.relative_to(self._relay.downloaded))
+                if name not in self.seen:
+                    self.seen[name] = digest(path)
+                    if self.seen[name] not in self._expected:
+                        self.violations.append(f"PARTIAL or invented: {name} at first sight")
+            self._done.wait(0.01)
+
+    def finish(self) -> list[str]:
+        self._done.set()
+        self.join()
+        for name, first in self.seen.items():
+            now = digest(self._relay.downloaded / name)
+            if now != first:
+                self.violations.append(f"OVERWRITTEN: {name}")
+        return self.violations
+
+
+def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Outcome:
+    """Drop `files` files while `kills` processes are killed, wait until everything rests, judge."""
+    rng = random.Random(seed)
+    outcome, started = Outcome(files=files), time.monotonic()
+    relay.watch.mkdir(parents=True)
+    relay.downloaded.mkdir(parents=True)
+    dropper = _Dropper(relay, files, random.Random(rng.random()), folder / "staging")
+    observer = _Observer(relay, dropper.dropped)
+    relay.start()
+    dropper.start()
+    observer.start()
+    try:
+        victims = _kill_while_flowing(relay, dropper, rng, files, kills)
+        dropper.join()
+        assert dropper.failure is None, dropper.failure
+        wait_for(lambda: _rests(relay, len(dropper.dropped)), _SETTLE_SECONDS, f"everything arrives: {_where(relay)}")
+        wait_for(lambda: _queue_is_empty(relay), 60, "the queue is empty")
+    except AssertionError as error:
+        outcome.violations.append(f"NOT DRAINED: {error}; {_where(relay)}")
+        victims = []
+    code = relay.stop()
+    outcome.violations += observer.finish()
+    outcome.kills = Counter("parent" if role == "main" else role for role in map(relay.role_of, victims))
+    outcome.violations += judge(relay, dropper.dropped, dropper.taken)
+    if code != 0:
+        outcome.violations.append(f"exit code {code} after Ctrl-C")
+    outcome.bytes = sum(path.stat().st_size for path in files_in(relay.downloaded))
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def judge(relay: Relay, dropped: dict[str, tuple[int, str]], taken: Path) -> list[str]:
+    """Every content exactly once in DownloadedFromS3 and on the sending side; nothing left anywhere else."""
+    found = []
+    arrived = Counter(digest(path) for path in files_in(relay.downloaded))
+    archived = Counter(digest(path) for path in [*files_in(relay.uploaded), *files_in(taken)])
+    for content, (number, name) in dropped.items():
+        for side, counts in (("DownloadedFromS3", arrived), ("the sending side", archived)):
+            if counts[content] == 0:
+                found.append(f"LOST: drop {number} ({name}) is not in {side}")
+            elif counts[content] > 1:
+                found.append(f"SECOND COPY: drop {number} ({name}) is {counts[content]} times in {side}")
+    found += [f"INVENTED: {item}" for item in (arrived.keys() | archived.keys()) - dropped.keys()]
+    for folder in (relay.watch, relay.queued, relay.failed):
+        found += [f"LEFT BEHIND: {path}" for path in files_in(folder)]
+    found += [f"TEMPORARY FILE: {path}" for path in (relay.downloaded / ".relay" / "incoming").iterdir()]
+    found += [f"UPLOAD UNDER WAY: {path}" for path in (relay.state / ".relay" / "multipart").glob("*.json")]
+    found += [f"ORPHAN: process {pid}" for pid in relay.survivors()]
+    return found
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, the program's own hidden ones left out."""
+    found = []
+    for head, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(head, name) for name in names]
+    return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _kill_while_flowing(relay: Relay, dropper: _Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
+    """Spread the kills over the drops: every kill lets a few more files in; the pids that were killed."""
+    victims: list[int] = []
+    for number in range(kills):
+        share = files * (number + 1) // kills - files * number // kills
+        dropper.pace.release(share) if share else None
+        # The fault schedule, not a wait for a condition: one in four follows its forerunner at once.
+        time.sleep(rng.uniform(0.05, 0.4) if rng.random() < 0.25 else rng.uniform(0.8, 3.0))
+        victim = _choose(relay, rng)
+        relay.kill(victim)
+        victims.append(victim)
+        if not relay.is_running():
+            relay.start()
+    return victims
+
+
+def _choose(relay: Relay, rng: random.Random) -> int:
+    """The parent or the server one time in ten each, else any worker, whatever it is just doing."""
+    children = relay.children()
+    servers = [pid for pid in children if relay.role_of(pid) == "embedded"]
+    workers = [pid for pid in children if pid not in servers] or [relay.pid]
+    dice = rng.random()
+    if dice < 0.1:
+        return relay.pid
+    return rng.choice(servers) if dice < 0.2 and servers else rng.choice(workers)
+
+
+def _rests(relay: Relay, expected: int) -> bool:
+    waiting = files_in(relay.watch) or files_in(relay.queued)
+    return not waiting and len(files_in(relay.downloaded)) >= expected
+
+
+def _where(relay: Relay) -> str:
+    folders = (relay.watch, relay.queued, relay.uploaded, relay.failed, relay.downloaded)
+    return ", ".join(f"{folder.name} {len(files_in(folder))}" for folder in folders)
+
+
+def _queue_is_empty(relay: Relay) -> bool:
+    port = json.loads((relay.state / ".relay" / "embedded" / "address.json").read_text())["port"]
+    client = boto3.client(
+        "sqs",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="embedded",
+        aws_secret_access_key="embedded",
+    )
+    url = client.get_queue_url(QueueName="relay")["QueueUrl"]
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    counts = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]  # type: ignore[arg-type]  # the stub wants literals
+    return all(int(count) == 0 for count in counts.values())
+
+
+def _content(number: int, rng: random.Random) -> bytes:
+    """Log-uniform from a few bytes to 256 KiB; one in 400 is large enough to go up in parts."""
+    size = 34 * 1024 * 1024 if rng.random() < 1 / 400 else int(2 ** rng.uniform(0, 18))
+    return f"{number}\n".encode() + rng.randbytes(size)
+
+
+def _link(source: Path, target: Path) -> bool:
+    """As `mv -n`: the drop appears whole, and never over another."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""The program with one protection taken out: what a proof is worth is what it catches."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.chaos.relay import ROOT
+
+
+class Mutant(NamedTuple):
+    """A change to one shipped file: `old`, which stands there exactly once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = {
+    "no-lock": Mutant(
+        "pipeline/spool.py",
+        "is_regular(os.fstat(fd)) and lock(fd) and self.still_there(queued)",
+        "is_regular(os.fstat(fd)) and self.still_there(queued)",
+    ),
+    "no-ledger": Mutant(
+        "pipeline/landing.py",
+        "new = self.ledger.begin(rows)",
+        "new = [True] * len(rows)",
+    ),
+    "move-before-send": Mutant(
+        "pipeline/uploader.py",
+        "            self._announcer.submit(self._message(drop, stored)).result()\n"
+        "            self.gate.passed()\n"
+        "            archived = self._spool.finish(queued)\n",
+        "            archived = self._spool.finish(queued)\n"
+        "            self._announcer.submit(self._message(drop, stored)).result()\n"
+        "            self.gate.passed()\n",
+    ),
+}
+
+
+def make(name: str, folder: Path) -> Path:
+    """A copy of the shipped tree in `folder` with one mutant applied; the copy's path."""
+    mutant = MUTANTS[name]
+    code = folder / name
+    shutil.copytree(
+        ROOT, code, ignore=shutil.ignore_patterns(".git", ".venv*", "TEMP", "__pycache__", ".*_cache", "tests")
+    )
+    file = code / mutant.file
+    text = file.read_text()
+    assert text.count(mutant.old) == 1, f"{mutant.file} no longer holds what the mutant {name} changes"
+    file.write_text(text.replace(mutant.old, mutant.new))
+    return code
