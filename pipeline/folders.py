@@ -16,6 +16,7 @@ from pathlib import Path
 from pipeline import kernel
 from pipeline.names import RESERVED, next_version, with_name
 
+PORTABLE = kernel.Facilities()
 _FOLDER_MODE = 0o750
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -36,12 +37,12 @@ class Place:
 class Folder:
     """A folder of the configuration, open. With `durable`, what it says is done survives a power cut."""
 
-    def __init__(self, path: Path, *, durable: bool = True, facilities: kernel.Facilities | None = None) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, facilities: kernel.Facilities = PORTABLE) -> None:
         """Open `path`, which must exist; OSError as open(2) gives it."""
         self.path = path
         self.durable = durable
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.facilities = kernel.probe(self.fd) if facilities is None else facilities
+        self.facilities = facilities
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -166,6 +167,17 @@ class Folder:
             os.mkdir(part, _FOLDER_MODE, dir_fd=current)
         if self.durable:
             os.fsync(current)
+
+
+def probe_within(folder: Path) -> kernel.Facilities:
+    """What the kernel offers in a folder of ours, tried in its `.relay`: a trial never looks like a file to relay."""
+    own = folder / RESERVED
+    own.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(own, _OPEN_FOLDER)
+    try:
+        return kernel.probe(fd)
+    finally:
+        os.close(fd)
 
 
 def move(source: Folder, path: str, target: Folder, wanted: str) -> str:

@@ -3,6 +3,7 @@
 The queue is untrusted: whatever does not read as exactly one of the known shapes raises UnreadableError.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -72,7 +73,8 @@ def encode(notice: Notice, form: str, event: Event) -> Message:
         "version_id": notice.version_id,
         "format": form,
     }
-    return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")})
+    group = hashlib.sha256(notice.key.rpartition("/")[0].encode()).hexdigest()
+    return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")}, group)
 
 
 def decode(body: str, attributes: Mapping[str, str], bucket: str) -> list[Notice]:

@@ -93,7 +93,7 @@ class Message:
     body: str
     attributes: Mapping[str, str | int]
     group: str = ""
-    """FIFO queues: the message group; ignored elsewhere."""
+    """FIFO queues keep the order within a group, here a folder; ignored elsewhere."""
 
 
 @dataclass(frozen=True)

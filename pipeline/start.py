@@ -1,6 +1,5 @@
 """What has to be true of the folders before anything starts; whatever is not is said before anything moves."""
 
-import contextlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ def prepare(settings: Settings, mode: int) -> None:
     _make("folderToStoreTempFiles", settings.own_folder, 0o700)
     for key, folder in folders.items():
         _make(key, folder, _FOLDER_MODE)
-        _try_to_write(key, folder)
+        _refuse_unwritable(key, folder)
     if mode in INGEST_MODES:
         _try_to_move(folders)
 
@@ -73,25 +72,25 @@ def _make(key: str, folder: Path, mode: int) -> None:
         ) from error
 
 
-def _try_to_write(key: str, folder: Path) -> None:
-    probe = folder / f".probe-{secrets.token_hex(8)}"
-    try:
-        probe.touch(mode=0o600, exist_ok=False)
-        probe.unlink()
-    except OSError as error:
+def _refuse_unwritable(key: str, folder: Path) -> None:
+    # Asked, not tried: a running instance could take a trial file for a person's.
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise StartupError(
-            f"[General] {key}: {folder} is not writable for this user ({_user()}): {error.strerror}; "
+            f"[General] {key}: {folder} cannot be read and written by this user (uid {os.geteuid()}); "
             "change its owner or mode, or name another",
             EXIT_CONFIG,
-        ) from error
+        )
 
 
 def _try_to_move(folders: Mapping[str, Path]) -> None:
-    """A rename is what moves a file along: bind mounts share a device number, so only a trial tells."""
+    """A rename is what moves a file along: bind mounts share a device number, so only a trial tells.
+
+    The trial is an empty folder, which nobody could take for a file to relay.
+    """
     keys = list(folders)[:4]
     name = f".probe-{secrets.token_hex(8)}"
     place = folders[keys[0]] / name
-    place.touch(mode=0o600)
+    place.mkdir(mode=0o700)
     try:
         for key in keys[1:]:
             place = place.rename(folders[key] / name)
@@ -102,9 +101,4 @@ def _try_to_move(folders: Mapping[str, Path]) -> None:
             EXIT_CONFIG,
         ) from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            place.unlink()
-
-
-def _user() -> str:
-    return f"uid {os.geteuid()}"
+        place.rmdir()

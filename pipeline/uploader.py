@@ -144,11 +144,11 @@ class Uploader:
             drop, stored = self._store_drop(queued)
             self._announcer.submit(self._message(drop, stored)).result()
             self.gate.passed()
-            archived = self._spool.finish(queued)
+            # Written to after it was announced: what lies here now was never sent. It follows, as a drop of its own.
+            archived = self._spool.finish(queued) if queued.fingerprint() == drop.fingerprint else None
         if archived is None:
-            log.warning(
-                "%s was announced, but another file has its name in QueuedForUpload; that one follows", drop.path
-            )
+            log.warning("%s was announced and then changed in QueuedForUpload; what it is now follows", drop.path)
+            self._retry(path, 0)
         seconds = time.monotonic() - started
         log.info("sent      %s  %s  %.2f s", archived or drop.path, human_size(stored.size), seconds)
 

@@ -4,7 +4,7 @@ import functools
 
 from aws_util import crc64nvme
 from pipeline.dead_letters import keep_message
-from pipeline.folders import Folder
+from pipeline.folders import Folder, probe_within
 from pipeline.landing import Landing
 from pipeline.link import Link
 from pipeline.poller import Poller, log
@@ -20,7 +20,8 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     """Receive until SIGTERM; with `once` until three polls in a row brought nothing and nothing is in hand."""
     settings = context.settings
     store, messages = connect(context, stop, settings.download_concurrency, writes=False)
-    landing = Landing(Folder(settings.downloaded, durable=settings.durable), crc64nvme)
+    facilities = probe_within(settings.downloaded)
+    landing = Landing(Folder(settings.downloaded, durable=settings.durable, facilities=facilities), crc64nvme)
     log.info("kernel       %s", landing.folder.facilities.describe())
     if recovered := landing.recover():
         log.info("gave their names to %d downloads that were cut off right before", recovered)

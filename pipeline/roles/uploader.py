@@ -30,7 +30,8 @@ def run(context: Context, link: Link, stop: Stop) -> None:
     )
     try:
         for path in link.suspects:
-            uploader.step_alone(path)
+            if not stop.requested:
+                uploader.step_alone(path)
         hint = functools.partial(_hint, link.shared)
         while not stop.requested:
             uploader.step(hint, settings.sleep_upload_to_s3)

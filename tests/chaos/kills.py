@@ -34,13 +34,13 @@ class Outcome:
     kills: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
-    resent: int = 0
 
     def table(self) -> str:
         """For a person and for the log."""
         kills = ", ".join(f"{role} {count}" for role, count in sorted(self.kills.items()))
         lines = [
-            f"files {self.files}, {self.bytes / 1e6:.0f} MB, {self.seconds:.0f} s, kills {self.kills.total()} ({kills})",
+            f"files {self.files}, {self.bytes / 1e6:.0f} MB, {self.seconds:.0f} s",
+            f"kills {self.kills.total()} ({kills})",
             f"violations {len(self.violations)}",
             *self.violations[:20],
         ]
@@ -94,7 +94,7 @@ class _Observer(threading.Thread):
     def __init__(self, relay: Relay, expected: dict[str, tuple[int, str]]) -> None:
         super().__init__(name="observer", daemon=True)
         self._relay, self._expected = relay, expected
-        self.seen: dict[str, str] = {}
+        self.seen: dict[str, str | None] = {}
         self.violations: list[str] = []
         self._done = threading.Event()
 
@@ -103,7 +103,7 @@ class _Observer(threading.Thread):
             for path in files_in(self._relay.downloaded):
                 name = str(path.relative_to(self._relay.downloaded))
                 if name not in self.seen:
-                    self.seen[name] = digest(path)
+                    self.seen[name] = digest_or_none(path)
                     if self.seen[name] not in self._expected:
                         self.violations.append(f"PARTIAL or invented: {name} at first sight")
             self._done.wait(0.01)
@@ -112,9 +112,9 @@ class _Observer(threading.Thread):
         self._done.set()
         self.join()
         for name, first in self.seen.items():
-            now = digest(self._relay.downloaded / name)
+            now = digest_or_none(self._relay.downloaded / name)
             if now != first:
-                self.violations.append(f"OVERWRITTEN: {name}")
+                self.violations.append(f"OVERWRITTEN or gone again: {name}")
         return self.violations
 
 
@@ -176,6 +176,14 @@ def files_in(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(head, name) for name in names]
     return found
+
+
+def digest_or_none(path: Path) -> str | None:
+    """The same; None for a file that is gone."""
+    try:
+        return digest(path)
+    except FileNotFoundError:
+        return None
 
 
 def digest(path: Path) -> str:
