@@ -1,6 +1,7 @@
 """The child side of every process: signals, logging, the parent's death. What it then does is a module of `roles`."""
 
 import contextlib
+import faulthandler
 import importlib
 import logging
 import multiprocessing
@@ -70,6 +71,7 @@ def child(link: Link, role: str, context: Context) -> None:
     The role is imported here, not by the parent: a process loads what it needs and nothing else.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    faulthandler.register(signal.SIGUSR1)  # kill -USR1 PID shows on stderr where each of its threads is
     stop = Stop()
     _die_with_parent(link)
     app_logger.configure(context.logging_conf, context.settings.log_file, link.role)

@@ -137,6 +137,7 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
         wait_for(lambda: _queue_is_empty(relay), 60, "the queue is empty")
     except AssertionError as error:
         outcome.violations.append(f"NOT DRAINED: {error}; {_where(relay)}")
+        relay.show_threads()
         victims = []
     code = relay.stop()
     outcome.violations += observer.finish()

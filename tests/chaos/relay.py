@@ -94,6 +94,12 @@ class Relay:
             assert self._process is not None
             self._process.wait()
 
+    def show_threads(self) -> None:
+        """Have every process write to the console where its threads are."""
+        for pid in self.children():
+            os.kill(pid, signal.SIGUSR1)
+        time.sleep(1)  # they write it when they next run; nothing to wait for
+
     def stop(self) -> int:
         """Ctrl-C to the whole group; its exit code."""
         assert self._process is not None
