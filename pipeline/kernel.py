@@ -135,6 +135,15 @@ def die_with_parent(number: int = signal.SIGKILL) -> bool:
     return _libc is not None and _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) == 0
 
 
+def fsync_path(path: str | os.PathLike[str]) -> None:
+    """Make a file's content, or a folder's list of names, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _probe_rename(folder_fd: int) -> bool:
     source, target = (f".probe-{secrets.token_hex(8)}" for _ in range(2))
     for name in (source, target):

@@ -4,10 +4,7 @@ import contextlib
 import faulthandler
 import importlib
 import logging
-import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +12,9 @@ from types import FrameType
 
 import app_logger
 from app_properties import Settings
-from pipeline import kernel
 from pipeline.link import Link
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
+from pipeline.parent import follow_parent
 from pipeline.ports import EXIT_UNAVAILABLE, StartupError
 
 log = logging.getLogger(__name__)
@@ -73,7 +70,7 @@ def child(link: Link, role: str, context: Context) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 PID shows on stderr where each of its threads is
     stop = Stop()
-    _die_with_parent(link)
+    follow_parent()
     app_logger.configure(context.logging_conf, context.settings.log_file, link.role)
     log.debug("started")
     try:
@@ -89,19 +86,3 @@ def child(link: Link, role: str, context: Context) -> None:
     except Exception:
         log.exception("an error of the program; this process ends and another takes its place")
         raise SystemExit(1) from None
-
-
-def _die_with_parent(link: Link) -> None:
-    """End when the supervisor ends: by the kernel's signal, else by watching the parent's sentinel."""
-    if kernel.die_with_parent():
-        if os.getppid() != link.parent:
-            os._exit(1)
-        return
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, name="parent", daemon=True).start()

@@ -19,7 +19,13 @@ def crc64nvme(fd: int) -> str:
 
 def crc64nvme_of(data: bytes) -> str:
     """The same of bytes in memory."""
-    return _text(_crc64nvme(data))
+    return _text(crc64nvme_value(data))
+
+
+def crc64nvme_value(data: bytes) -> int:
+    """The same as a number."""
+    value: int = _crc64nvme(data)
+    return value
 
 
 def _text(value: int) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import importlib
 import logging
 import multiprocessing
 import multiprocessing.process
@@ -9,6 +10,8 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +25,17 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from pipeline import local_aws
+import app_properties
+from pipeline import kernel, local_aws
+from pipeline.aws.checksum import crc64nvme_of
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
+from pipeline.local_ministack import DurableFiles
+from pipeline.parent import follow_parent
+from pipeline.ports import EXIT_UNAVAILABLE
 
 pytest.importorskip("ministack")
 
+ROOT = Path(__file__).parents[2]
 SPAWN = multiprocessing.get_context("spawn")
 BUCKET = "drops"
 Process = multiprocessing.process.BaseProcess
@@ -53,14 +62,17 @@ def gone(pid: int) -> bool:
         return True
 
 
-def run_server(embedded: EmbeddedAws, on_unclean: Callable[[], None], crash_at: str = "") -> None:
+def run_server(embedded: EmbeddedAws, on_unclean: Callable[[], None], crash_at: str = "", prctl: bool = True) -> None:
+    if not prctl:
+        kernel._libc = None
+    follow_parent()  # as every child of the program does first
     logging.basicConfig(filename=embedded.root / "log", level=logging.INFO, format="%(name)s %(process)d %(message)s")
     if crash_at:
-        local_aws._make_durable = partial(crash_in_put, crash_at)
+        crash_in_put(crash_at)
     local_aws.serve(embedded, BUCKET, on_unclean)
 
 
-def crash_in_put(crash_at: str, s3: Any) -> None:
+def crash_in_put(crash_at: str) -> None:
     """SIGKILL at the exact instant when one of an object's two files is written and not yet renamed."""
     replace = os.replace
 
@@ -72,8 +84,8 @@ def crash_in_put(crash_at: str, s3: Any) -> None:
     os.replace = crashing_replace  # type: ignore[assignment]
 
 
-def run_parent(embedded: EmbeddedAws, pids: Any) -> None:
-    server = SPAWN.Process(target=run_server, args=(embedded, partial(note, embedded)))
+def run_parent(embedded: EmbeddedAws, pids: Any, prctl: bool) -> None:
+    server = SPAWN.Process(target=run_server, args=(embedded, partial(note, embedded), "", prctl))
     server.start()
     pids.send(server.pid)
     server.join()
@@ -168,7 +180,7 @@ def test_it_starts_quietly_on_one_port_only(
     server.terminate()
     assert ended(server) == 0
     assert capfd.readouterr() == ("", "")
-    assert [line.split()[0] for line in log(embedded).splitlines()] == ["pipeline.local_aws"]
+    assert [line.split()[0] for line in log(embedded).splitlines()] == ["pipeline.local_server"]
     assert repairs(embedded) == 0
 
 
@@ -348,10 +360,14 @@ def test_web_pages_and_the_wipe_are_refused(
         assert connection.getresponse().status == 403
 
 
-def test_a_killed_parent_brings_a_clean_stop(embedded: EmbeddedAws, parents: Callable[[], tuple[Process, int]]) -> None:
-    parent, server = parents()
+@pytest.mark.parametrize("prctl", [True, False])
+def test_a_killed_parent_brings_a_clean_stop(
+    embedded: EmbeddedAws, parents: Callable[[bool], tuple[Process, int]], prctl: bool
+) -> None:
+    """By the kernel's signal, or without it by the sentinel; also for the one that waits in flock."""
+    parent, server = parents(prctl)
     embedded.wait_ready(20)
-    waiting_parent, waiting = parents()
+    waiting_parent, waiting = parents(prctl)
     until(lambda: "waits to take over" in log(embedded))
     waiting_parent.kill()
     until(lambda: gone(waiting), 5)
@@ -362,13 +378,13 @@ def test_a_killed_parent_brings_a_clean_stop(embedded: EmbeddedAws, parents: Cal
 
 
 @pytest.fixture
-def parents(embedded: EmbeddedAws) -> Iterator[Callable[[], tuple[Process, int]]]:
+def parents(embedded: EmbeddedAws) -> Iterator[Callable[[bool], tuple[Process, int]]]:
     """Start a process whose child serves; give the process and the child's pid."""
     pids, theirs = SPAWN.Pipe(duplex=False)
     started: list[tuple[Process, int]] = []
 
-    def start() -> tuple[Process, int]:
-        parent = SPAWN.Process(target=run_parent, args=(embedded, theirs))
+    def start(prctl: bool) -> tuple[Process, int]:
+        parent = SPAWN.Process(target=run_parent, args=(embedded, theirs, prctl))
         parent.start()
         started.append((parent, pids.recv()))
         return started[-1]
@@ -386,3 +402,121 @@ def test_without_ministack_it_says_what_to_install(embedded: EmbeddedAws, monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EmbeddedAwsError, match=r"pip install -r requirements\.txt"):
         local_aws.serve(embedded, BUCKET, fail)
+
+
+def test_another_ministack_is_refused(embedded: EmbeddedAws, start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    """A checksum that changed is noticed before anything is served."""
+    process = SPAWN.Process(target=run_changed_ministack, args=(embedded,))
+    process.start()
+    assert ended(process) == 1
+    assert "not the one this program was made for (CRC64NVME changed)" in capfd.readouterr().err
+
+
+def run_changed_ministack(embedded: EmbeddedAws) -> None:
+    s3 = importlib.import_module("ministack.services.s3")
+    s3._crc64nvme = len  # type: ignore[attr-defined]
+    run_server(embedded, fail)
+
+
+def test_a_checksum_is_verified_and_costs_next_to_nothing(embedded: EmbeddedAws, start: Start) -> None:
+    """ministack's own takes 0.2 s a MiB, in which the server answers nobody."""
+    server = start()
+    body = os.urandom(16 << 20)
+    s3 = client("s3", embedded)
+    before = cpu_seconds(server)
+    s3.put_object(Bucket=BUCKET, Key="k", Body=body, ChecksumCRC64NVME=crc64nvme_of(body))
+    assert cpu_seconds(server) - before < 1.5
+    with pytest.raises(ClientError, match="BadDigest"):
+        s3.put_object(Bucket=BUCKET, Key="wrong", Body=body, ChecksumCRC64NVME=crc64nvme_of(body[1:]))
+
+
+def cpu_seconds(process: Process) -> float:
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_no_name_is_given_before_its_bytes_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything acknowledged before the names are, those of new folders included."""
+    steps: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def seen_fsync(descriptor: int) -> None:
+        steps.append(f"fsync {os.path.relpath(os.readlink(f'/proc/self/fd/{descriptor}'), tmp_path)}")
+        fsync(descriptor)
+
+    def seen_replace(source: str, target: str) -> None:
+        steps.append(f"name {os.path.relpath(target, tmp_path)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "replace", seen_replace)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    files = DurableFiles(tmp_path)
+    for name in ("k", "l"):
+        files.write(f"{tmp_path}/a/b/{name}", b"1")
+        files.write(f"{tmp_path}/a/b/{name}.meta.json", "{}", text=True)
+    expected = []
+    for name in ("k", "l"):
+        for file in (f"a/b/{name}", f"a/b/{name}.meta.json"):
+            expected += [f"fsync {file}.tmp", f"name {file}"]
+        expected += ["fsync a/b"] + ["fsync a", "fsync ."] * (name == "k")
+    assert steps == expected
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "k").mkdir()
+    with pytest.raises(IsADirectoryError):
+        DurableFiles(tmp_path).write(f"{tmp_path}/k", b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["k"]
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_wait_for_the_server_is_cut_by_a_signal(embedded: EmbeddedAws, silent: bool) -> None:
+    """Both between two tries and within one that nobody answers."""
+
+    class CutError(BaseException):
+        pass
+
+    def cut(*_: object) -> None:
+        raise CutError
+
+    with contextlib.ExitStack() as cleanup:
+        if silent:
+            cleanup.enter_context(socket.create_server(("127.0.0.1", embedded.port)))
+        cleanup.callback(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, cut))
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(CutError):
+            embedded.wait_ready(20)
+        assert time.monotonic() - started < 5
+        timer.join()
+
+
+def test_what_every_process_imports_is_cheap() -> None:
+    """Only the serving process pays for asyncio and ministack."""
+    code = "import sys, pipeline.process; print([n for n in ('asyncio', 'hypercorn', 'ministack') if n in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    assert out.stdout == "[]\n"
+
+
+def test_a_taken_port_ends_the_program(tmp_path: Path) -> None:
+    """`python main.py` exits with 69, at once, and says what to do."""
+    temporary = tmp_path / "temporary"
+    properties = tmp_path / "Application.properties"
+    properties.write_text(
+        f"[General]\nlogFilePath={tmp_path}/log\nfolderToStoreTempFiles={temporary}\n"
+        f"folderToWatch={tmp_path}/watch\nfolderForDownloadedFiles={tmp_path}/downloaded\n"
+        "[AWS]\naws_s3_bucket=drops\naws_s3_folder=in\naws_region=eu-central-1\naws_sqs=q\naws_endpoint_url=embedded\n"
+    )
+    command = [sys.executable, "main.py", "-Mode", "3", "--config", str(properties)]
+    own = own_folder(properties)
+    embedded = EmbeddedAws.at(own / "embedded")
+    with socket.create_server(("127.0.0.1", embedded.port)):
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == EXIT_UNAVAILABLE
+    assert f"Port {embedded.port} of the embedded S3/SQS server is taken" in ran.stdout + ran.stderr
+
+
+def own_folder(properties: Path) -> Path:
+    return app_properties.load(properties, 3, ROOT).own_folder
