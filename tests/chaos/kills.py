@@ -193,13 +193,18 @@ def digest(path: Path) -> str:
 
 
 def _kill_while_flowing(relay: Relay, dropper: _Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
-    """Spread the kills over the drops: every kill lets a few more files in; the pids that were killed."""
+    """Spread the kills over the drops; the pids that were killed.
+
+    The sleeps are the fault schedule, not waits for a condition. Three times in four everything has time to start again
+    and to idle, then a burst of files comes and the kill falls into it; else it follows its forerunner at once.
+    """
     victims: list[int] = []
     for number in range(kills):
         share = files * (number + 1) // kills - files * number // kills
+        if rng.random() < 0.75:
+            time.sleep(rng.uniform(0.8, 3.0))
         dropper.pace.release(share) if share else None
-        # The fault schedule, not a wait for a condition: one in four follows its forerunner at once.
-        time.sleep(rng.uniform(0.05, 0.4) if rng.random() < 0.25 else rng.uniform(0.8, 3.0))
+        time.sleep(rng.uniform(0.0, 0.4))
         victim = _choose(relay, rng)
         relay.kill(victim)
         victims.append(victim)
