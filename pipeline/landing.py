@@ -228,6 +228,6 @@ class Landing:
             return
         try:
             if is_regular(os.fstat(fd)) and lock(fd) and name not in {row.temp for row in self.ledger.unfinished()}:
-                os.unlink(name, dir_fd=self.incoming.fd)
+                self._unlink(name)  # it may have been published since it was listed
         finally:
             os.close(fd)

@@ -28,12 +28,10 @@ MUTANTS = {
     ),
     "move-before-send": Mutant(
         "pipeline/uploader.py",
+        "            self._announcer.submit(self._message(drop, stored)).result()\n            self.gate.passed()\n",
+        "            self._spool.finish(queued)\n"
         "            self._announcer.submit(self._message(drop, stored)).result()\n"
-        "            self.gate.passed()\n"
-        "            archived = self._spool.finish(queued)\n",
-        "            archived = self._spool.finish(queued)\n"
-        "            self._announcer.submit(self._message(drop, stored)).result()\n"
-        "            self.gate.passed()\n",
+        "            return\n",
     ),
 }
 
