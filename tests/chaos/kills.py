@@ -89,12 +89,17 @@ class _Dropper(threading.Thread):
 
 
 class _Observer(threading.Thread):
-    """Looks at DownloadedFromS3 without pause: whatever is seen must be whole at first sight, and stay as it is."""
+    """Looks at DownloadedFromS3 without pause: whatever is seen must be whole at first sight, and stay as it is.
 
-    def __init__(self, relay: Relay, expected: dict[str, tuple[int, str]]) -> None:
+    It takes one file in three away, as a user does who works on what arrived: a duplicate must not bring it again.
+    """
+
+    def __init__(self, relay: Relay, expected: dict[str, tuple[int, str]], rng: random.Random, taken: Path) -> None:
         super().__init__(name="observer", daemon=True)
-        self._relay, self._expected = relay, expected
+        self._relay, self._expected, self._rng, self.taken = relay, expected, rng, taken
+        self.taken.mkdir(parents=True)
         self.seen: dict[str, str | None] = {}
+        self._where: dict[str, Path] = {}
         self.violations: list[str] = []
         self._done = threading.Event()
 
@@ -103,16 +108,22 @@ class _Observer(threading.Thread):
             for path in files_in(self._relay.downloaded):
                 name = str(path.relative_to(self._relay.downloaded))
                 if name not in self.seen:
-                    self.seen[name] = digest_or_none(path)
-                    if self.seen[name] not in self._expected:
-                        self.violations.append(f"PARTIAL or invented: {name} at first sight")
+                    self._first_sight(path, name)
             self._done.wait(0.01)
+
+    def _first_sight(self, path: Path, name: str) -> None:
+        self.seen[name] = digest_or_none(path)
+        if self.seen[name] not in self._expected:
+            self.violations.append(f"PARTIAL or invented: {name} at first sight")
+        if self._rng.random() < 1 / 3:
+            self._where[name] = self.taken / str(len(self._where))
+            os.rename(path, self._where[name])
 
     def finish(self) -> list[str]:
         self._done.set()
         self.join()
         for name, first in self.seen.items():
-            now = digest_or_none(self._relay.downloaded / name)
+            now = digest_or_none(self._where.get(name, self._relay.downloaded / name))
             if now != first:
                 self.violations.append(f"OVERWRITTEN or gone again: {name}")
         return self.violations
@@ -125,7 +136,7 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     relay.watch.mkdir(parents=True)
     relay.downloaded.mkdir(parents=True)
     dropper = _Dropper(relay, files, random.Random(rng.random()), folder / "staging")
-    observer = _Observer(relay, dropper.dropped)
+    observer = _Observer(relay, dropper.dropped, random.Random(rng.random()), folder / "staging" / "taken-arrivals")
     relay.start()
     dropper.start()
     observer.start()
@@ -133,7 +144,11 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
         victims = _kill_while_flowing(relay, dropper, rng, files, kills)
         dropper.join()
         assert dropper.failure is None, dropper.failure
-        wait_for(lambda: _rests(relay, len(dropper.dropped)), _SETTLE_SECONDS, f"everything arrives: {_where(relay)}")
+        wait_for(
+            lambda: _rests(relay, observer, len(dropper.dropped)),
+            _SETTLE_SECONDS,
+            f"everything arrives: {_where(relay)}",
+        )
         wait_for(lambda: _queue_is_empty(relay), 60, "the queue is empty")
     except AssertionError as error:
         outcome.violations.append(f"NOT DRAINED: {error}; {_where(relay)}")
@@ -142,18 +157,18 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     code = relay.stop()
     outcome.violations += observer.finish()
     outcome.kills = Counter("parent" if role == "main" else role for role in map(relay.role_of, victims))
-    outcome.violations += judge(relay, dropper.dropped, dropper.taken)
+    outcome.violations += judge(relay, dropper.dropped, dropper.taken, observer.taken)
     if code != 0:
         outcome.violations.append(f"exit code {code} after Ctrl-C")
-    outcome.bytes = sum(path.stat().st_size for path in files_in(relay.downloaded))
+    outcome.bytes = sum(path.stat().st_size for path in [*files_in(relay.downloaded), *files_in(observer.taken)])
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
-def judge(relay: Relay, dropped: dict[str, tuple[int, str]], taken: Path) -> list[str]:
+def judge(relay: Relay, dropped: dict[str, tuple[int, str]], taken: Path, taken_arrivals: Path) -> list[str]:
     """Every content exactly once in DownloadedFromS3 and on the sending side; nothing left anywhere else."""
     found = []
-    arrived = Counter(digest(path) for path in files_in(relay.downloaded))
+    arrived = Counter(digest(path) for path in [*files_in(relay.downloaded), *files_in(taken_arrivals)])
     archived = Counter(digest(path) for path in [*files_in(relay.uploaded), *files_in(taken)])
     for content, (number, name) in dropped.items():
         for side, counts in (("DownloadedFromS3", arrived), ("the sending side", archived)):
@@ -224,9 +239,9 @@ def _choose(relay: Relay, rng: random.Random) -> int:
     return rng.choice(servers) if dice < 0.2 and servers else rng.choice(workers)
 
 
-def _rests(relay: Relay, expected: int) -> bool:
+def _rests(relay: Relay, observer: _Observer, expected: int) -> bool:
     waiting = files_in(relay.watch) or files_in(relay.queued)
-    return not waiting and len(files_in(relay.downloaded)) >= expected
+    return not waiting and len(observer.seen) >= expected
 
 
 def _where(relay: Relay) -> str:
