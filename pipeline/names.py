@@ -18,6 +18,9 @@ NAME_LIMIT = 255
 RESERVED = ".relay"
 """The program's own folder inside the folders it keeps; no relayed path may begin with it."""
 
+_SUFFIX_LIMIT = 200
+"""Bytes of a suffix; what is longer is part of the name, so that a numbered name keeps some of it."""
+
 _VERSION = re.compile(r"-Version-([1-9][0-9]{0,8})\Z")
 
 
@@ -103,6 +106,8 @@ def split_version(name: str) -> Versioned:
     """Take a file name (one component) apart; the number stands before the last suffix."""
     dot = name.rfind(".")
     stem, suffix = (name[:dot], name[dot:]) if dot > 0 else (name, "")
+    if len(_to_bytes(suffix)) > _SUFFIX_LIMIT:
+        stem, suffix = name, ""
     found = _VERSION.search(stem)
     if found and found.start() > 0:
         return Versioned(stem[: found.start()], int(found.group(1)), suffix)
@@ -149,9 +154,9 @@ def _cut(stem: str, room: int) -> str:
     raw = _to_bytes(stem)
     if len(raw) <= room:
         return stem
-    while room > 0 and raw[room] & 0xC0 == 0x80:  # never inside a UTF-8 sequence
-        room -= 1
-    return raw[:room].decode("utf-8", "surrogateescape")
+    # Never inside a UTF-8 sequence, which has at most four bytes; what has more of these is no UTF-8.
+    ends = [end for end in range(room, max(room - 4, 0), -1) if raw[end] & 0xC0 != 0x80]
+    return raw[: ends[0] if ends else room].decode("utf-8", "surrogateescape")
 
 
 def _is_utf8(text: str) -> bool:
