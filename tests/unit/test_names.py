@@ -276,9 +276,7 @@ def test_versions_prefix_finds_every_version() -> None:
     assert versions_prefix("r") == "r-Version-"
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "renamed"), [("a/b", "c", "a/c"), ("a", "c", "c"), ("a/b/c", "d", "a/b/d")]
-)
+@pytest.mark.parametrize(("path", "name", "renamed"), [("a/b", "c", "a/c"), ("a", "c", "c"), ("a/b/c", "d", "a/b/d")])
 def test_with_name(path: str, name: str, renamed: str) -> None:
     """Only the last component changes."""
     assert with_name(path, name) == renamed

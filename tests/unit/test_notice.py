@@ -51,6 +51,13 @@ def eventbridge(key: str, kind: str = "Object Created") -> str:
     return json.dumps({"version": "0", "detail-type": kind, "source": "aws.s3", "detail": detail})
 
 
+def written_paths(text: str, said: dict[str, str]) -> list[str]:
+    """The paths below DownloadedFromS3 that a message leads to."""
+    return [checked_path(path_of_key("in", notice.key)) for notice in decode(text, said, BUCKET)]
+
+
+NO_SIZES: list[Any] = [True, -1, 2**63, 1.5, "5", [], {}, 50 * 1024**4 + 1]
+
 FROM_AWS = Notice(
     BUCKET, "in/red flower+1.txt", size=1024, etag="d41d8", version_id="v1", sequencer="0055AED6DCD90281E5"
 )
@@ -207,10 +214,7 @@ HOSTILE = [
     body(record(s3={"bucket": {"name": 5}, "object": {"key": "in/a"}})),
     body(record(s3={"bucket": {"name": BUCKET}, "object": {"key": ["in/a"]}})),
     body(record(s3={"bucket": {"name": BUCKET}, "object": {"key": ""}})),
-    *(
-        body(record(s3={"bucket": {"name": BUCKET}, "object": {"key": "in/a", "size": size}}))
-        for size in (True, -1, 2**63, 1.5, "5", [], {}, 50 * 1024**4 + 1)
-    ),
+    *(body(record(s3={"bucket": {"name": BUCKET}, "object": {"key": "in/a", "size": size}})) for size in NO_SIZES),
     *(
         body(record()).replace("1024", size)
         for size in ("NaN", "Infinity", "-Infinity", "1e999", "1" * 5000, "-" + "9" * 5000)
@@ -268,8 +272,7 @@ def test_hostile_keys_are_refused(key: str) -> None:
         shapes += [(body(record(quote_plus(key))), {}), (sns(eventbridge(key)), {})]
     for text, said in shapes:
         with pytest.raises((UnreadableError, NameRefusedError)):
-            for notice in decode(text, said, BUCKET):
-                checked_path(path_of_key("in", notice.key))
+            written_paths(text, said)
 
 
 def test_an_event_with_lone_surrogates_is_refused_as_a_key() -> None:
