@@ -150,6 +150,14 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def human_size(size: int) -> str:
+    """Bytes for a person: 999 B, 12.3 KB, 4.56 GB (powers of 1,000)."""
+    if size < 1000:
+        return f"{size} B"
+    power = min(5, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"
+
+
 def _cut(stem: str, room: int) -> str:
     raw = _to_bytes(stem)
     if len(raw) <= room:
