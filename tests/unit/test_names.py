@@ -16,6 +16,7 @@ from pipeline.names import (
     checked_path,
     decode_path,
     encode_path,
+    human_size,
     key_for,
     next_version,
     normal_folder,
@@ -297,3 +298,12 @@ def test_printable_is_one_harmless_line(text: str) -> None:
     shown.encode()
     if text.isprintable():
         assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 KB"), (12_345, "12.3 KB"), (10**6, "1 MB"), (5 * 10**12, "5 TB")],
+)
+def test_human_size(size: int, text: str) -> None:
+    """Powers of 1,000, three digits."""
+    assert human_size(size) == text
