@@ -208,7 +208,7 @@ def test_versions_of_a_name_that_is_not_utf8(ingest: Ingest) -> None:
 def test_a_taken_key_that_cannot_be_seen_has_no_loop(ingest: Ingest) -> None:
     """412 and then HEAD 404 (removed meanwhile, or hidden): the next version, once."""
     ingest.store.put("in/a.csv", b"theirs")
-    ingest.store.before["look"] = lambda key: ingest.store.remove(key)
+    ingest.store.before["look"] = ingest.store.remove
     ingest.send(ingest.drop("a.csv", b"ours"))
     assert ingest.store.contents() == {"in/a-Version-2.csv": b"ours"}
     assert len(ingest.journal.of("upload")) == 2
