@@ -4,6 +4,7 @@ A *relative path* is a `str` with `/` between its components. Bytes that are not
 which is how Python hands out file names on POSIX.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -141,6 +142,14 @@ def with_name(path: str, name: str) -> str:
     """`path` with its last component replaced."""
     folder, slash, _ = path.rpartition("/")
     return folder + slash + name
+
+
+def reason_name(name: str) -> str:
+    """The name of the file that holds the reason of a failed file; a long name leaves no room for its suffix."""
+    if len(_to_bytes(name)) <= NAME_LIMIT - len(".json"):
+        return f"{name}.json"
+    mark = hashlib.sha256(_to_bytes(name)).hexdigest()[:16]
+    return f"{_cut(name, NAME_LIMIT - 22)}-{mark}.json"
 
 
 def printable(text: str) -> str:
