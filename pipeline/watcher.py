@@ -69,9 +69,10 @@ class Watcher:
         present = {path for path, _ in self._spool.queued.walk(self._complain)}
         self._offered = set() if again else self._offered & present
         self.queued = len(present)
-        for path in sorted(self._condemned & present):
+        condemned = self._condemned & present
+        for path in sorted(condemned):
             self._condemn(path)
-        for path in sorted(present - self._offered - self._condemned):
+        for path in sorted(present - self._offered - condemned):
             if not self._offer_one(path):
                 break
 
