@@ -22,10 +22,10 @@ def facilities_of(kind: str, path: Path) -> Facilities:
         os.close(fd)
 
 
-def make(root: Path, name: str, kind: str) -> Folder:
-    """A new folder, durable as in production."""
+def make(root: Path, name: str, kind: str, *, durable: bool = False) -> Folder:
+    """A new folder; without fsyncs, which take most of a test's time, unless it is about them."""
     (root / name).mkdir()
-    return Folder(root / name, facilities=facilities_of(kind, root))
+    return Folder(root / name, durable=durable, facilities=facilities_of(kind, root))
 
 
 def write(path: Path, body: bytes = b"content") -> Path:

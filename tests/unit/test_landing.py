@@ -22,8 +22,8 @@ from tests.unit.places import make, tree, write
 class Machine:
     """DownloadedFromS3 and the processes that come and go on it."""
 
-    def __init__(self, root: Path, kind: str) -> None:
-        self.folder = make(root, "DownloadedFromS3", kind)
+    def __init__(self, root: Path, kind: str, *, durable: bool = False) -> None:
+        self.folder = make(root, "DownloadedFromS3", kind, durable=durable)
         self.top = self.folder.path
         self.landing = Landing(self.folder, crc64nvme)
 
@@ -312,7 +312,7 @@ def test_the_ledger_lies_in_the_hidden_folder(machine: Machine) -> None:
 
 def test_the_content_is_durable_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File, incoming folder, then the rename, then the target folder: each fsynced in this order."""
-    machine = Machine(tmp_path, "kernel")
+    machine = Machine(tmp_path, "kernel", durable=True)
     order: list[str] = []
     real = SimpleNamespace(fsync=os.fsync, rename=kernel.rename_noreplace)
     known = {os.stat(machine.top).st_ino: "target", os.stat(machine.top / ".relay/incoming").st_ino: "incoming"}

@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_drop_is_new_once(path: Path) -> None:
     """In one batch, in two, and for another process."""
-    one, two = Ledger(path), Ledger(path)
+    one, two = Ledger(path, durable=False), Ledger(path, durable=False)
     assert one.begin([row("x"), row("y"), row("x", "other")]) == [True, True, False]
     assert two.begin([row("y"), row("z")]) == [False, True]
     assert one.find("x") == row("x")
@@ -32,11 +32,11 @@ def test_a_drop_is_new_once(path: Path) -> None:
 
 def test_what_a_kill_left_is_unfinished(path: Path) -> None:
     """The next process sees the rows between 7a and 7b, with the name that was tried last; delivered ones not."""
-    killed = Ledger(path)
+    killed = Ledger(path, durable=False)
     killed.begin([row("x"), row("y")])
     killed.rename("x", "a-Version-2")
     killed.deliver(["y"])
-    following = Ledger(path)
+    following = Ledger(path, durable=False)
     assert following.unfinished() == [row("x", "a-Version-2")]
     found = following.find("y")
     assert found is not None
@@ -45,7 +45,7 @@ def test_what_a_kill_left_is_unfinished(path: Path) -> None:
 
 def test_a_delivered_name_is_never_changed(path: Path) -> None:
     """A late renaming finds nothing to change; delivering twice changes nothing."""
-    ledger = Ledger(path)
+    ledger = Ledger(path, durable=False)
     ledger.begin([row("x")])
     ledger.deliver(["x", "x"])
     ledger.rename("x", "b")
@@ -56,7 +56,7 @@ def test_a_delivered_name_is_never_changed(path: Path) -> None:
 
 def test_who_has_a_name(path: Path) -> None:
     """The drop that was given it, or nobody."""
-    ledger = Ledger(path)
+    ledger = Ledger(path, durable=False)
     ledger.begin([row("x", "a%20b")])
     assert ledger.holder_of("a%20b") == "x"
     assert ledger.holder_of("a b") is None
@@ -64,7 +64,7 @@ def test_who_has_a_name(path: Path) -> None:
 
 def test_a_transaction_is_whole_or_nothing(path: Path) -> None:
     """One impossible row in a batch: none of its rows is there, and the ledger goes on."""
-    ledger = Ledger(path)
+    ledger = Ledger(path, durable=False)
     with pytest.raises(sqlite3.IntegrityError):
         ledger.begin([row("x"), Row("y", None, "b", "publishing")])  # type: ignore[arg-type]
     assert ledger.find("x") is None

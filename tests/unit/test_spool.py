@@ -186,6 +186,7 @@ def test_a_long_name_fails_with_its_reason(spool: Spool) -> None:
 
 def test_claims_are_durable_target_first(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder a file went to is synced before the folder it left; else a power cut may lose both names."""
+    spool.queued.durable = spool.watch.durable = True
     write(spool.watch.path / "d/a")
     path = spool.claim("d/a")
     synced: list[int] = []
