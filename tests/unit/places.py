@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from pipeline.folders import Folder
 from pipeline.kernel import Facilities, probe
 
@@ -42,3 +44,16 @@ def tree(top: Path) -> dict[str, bytes | str]:
         for item in top.rglob("*")
         if item.is_symlink() or item.is_file()
     }
+
+
+def note_fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inodes that are fsynced from now on, in order."""
+    synced: list[int] = []
+    original = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        original(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return synced

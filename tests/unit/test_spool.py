@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.spool import Spool
-from tests.unit.places import make, tree, write
+from tests.unit.places import make, note_fsyncs, tree, write
 
 NAMES = ("Watch", "QueuedForUpload", "UploadedToS3", "Failed")
 
@@ -189,8 +189,6 @@ def test_claims_are_durable_target_first(spool: Spool, monkeypatch: pytest.Monke
     spool.queued.durable = spool.watch.durable = True
     write(spool.watch.path / "d/a")
     path = spool.claim("d/a")
-    synced: list[int] = []
-    original = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), original(fd))[1])
+    synced = note_fsyncs(monkeypatch)
     spool.sync_claims({"d/a": path})
     assert synced == [os.stat(folder.path / "d").st_ino for folder in (spool.queued, spool.watch)]

@@ -14,7 +14,7 @@ from app_properties import known_keys
 from pipeline.completeness import Completeness
 from pipeline.spool import Spool
 from pipeline.watcher import Watcher
-from tests.unit.places import make, tree, write
+from tests.unit.places import make, note_fsyncs, tree, write
 
 
 class Side:
@@ -223,11 +223,14 @@ def test_every_claim_is_durable_before_it_is_offered(side: Side, monkeypatch: py
     side.spool.watch.durable = side.spool.queued.durable = True
     write(side.watch / "a")
     file, folders = os.stat(side.watch / "a").st_ino, {os.stat(side.watch).st_ino, os.stat(side.queued).st_ino}
-    synced: list[int] = []
-    original = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), original(fd))[1])
+    synced = note_fsyncs(monkeypatch)
     at_offer: list[list[int]] = []
-    monkeypatch.setattr(side.watcher, "_offer", lambda _path: (at_offer.append(list(synced)), True)[1])
+
+    def offer(_path: str) -> bool:
+        at_offer.append(list(synced))
+        return True
+
+    monkeypatch.setattr(side.watcher, "_offer", offer)
     side.scan()
     ((first, *rest),) = at_offer
     assert first == file
