@@ -3,6 +3,7 @@
 The queue is untrusted: whatever does not read as exactly one of the known shapes raises UnreadableError.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -72,7 +73,9 @@ def encode(notice: Notice, form: str, event: Event) -> Message:
         "version_id": notice.version_id,
         "format": form,
     }
-    return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")})
+    # A FIFO queue keeps the order within a folder, and with it that of the versions of one name.
+    group = hashlib.sha256(notice.key.rpartition("/")[0].encode()).hexdigest()
+    return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")}, group)
 
 
 def decode(body: str, attributes: Mapping[str, str], bucket: str) -> list[Notice]:
