@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -115,6 +116,14 @@ def test_what_a_body_cannot_carry_goes_as_an_event(key: str) -> None:
 def test_an_ordinary_key_is_the_body_and_nothing_else() -> None:
     """The default form is what the system has always sent."""
     assert encode(Notice(BUCKET, "in/a b"), "key", EVENT).body == "in/a b"
+
+
+def test_every_message_has_a_group_for_fifo_queues() -> None:
+    """One for each folder, of characters that SQS allows; without one a FIFO queue refuses every message."""
+    groups = [encode(Notice(BUCKET, key), "key", EVENT).group for key in ("in/é/a", "in/é/a-Version-2", "in/b", "b")]
+    assert groups[0] == groups[1]
+    assert len(set(groups)) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{64}", group) for group in groups)
 
 
 @pytest.mark.parametrize(("multipart", "name"), [(False, "Put"), (True, "CompleteMultipartUpload")])
