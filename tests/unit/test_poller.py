@@ -227,7 +227,8 @@ def test_a_missing_object_keeps_its_message(consume: Consume) -> None:
     assert consume.files() == {"a.csv": b"late"}
 
 
-def test_a_lost_receipt_publishes_nothing(consume: Consume) -> None:
+@pytest.mark.parametrize("how", ["SQS said so", "our own deadline has passed"])
+def test_a_lost_receipt_publishes_nothing(consume: Consume, how: str) -> None:
     """Somebody else has the message by now: the download is thrown away, the message not deleted."""
     consume.announce("a.csv", b"content")
 
@@ -236,7 +237,10 @@ def test_a_lost_receipt_publishes_nothing(consume: Consume) -> None:
         (other,) = consume.queue.receive(1, 0)
         assert other.receive_count == 2
         held = next(iter(consume.poller._hand._held.values()))
-        held.lost = True  # as the heartbeat notes when SQS answers that the receipt is not valid
+        if how == "SQS said so":
+            held.lost = True
+        else:
+            held.deadline = 0.0
 
     consume.store.after["download"] = lose
     consume.receive()
