@@ -10,16 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import NamedTuple
 
 from pipeline.names import Key, decode_path, encode_path, path_of_key
 from pipeline.ports import StoredObject
-from pipeline.spool import Fingerprint
 
 DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING = "drop-id", "crc64nvme", "mtime", "path", "key-encoding"
 
 _METADATA_PATH_LIMIT = 1000
 """Bytes of the path in the metadata, which S3 limits to 2 KB in all; a longer path is read from the key."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Fingerprint(NamedTuple):
+    """What `fstat` says of one content; a file whose fingerprint differs was changed or replaced."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
 
 
 @dataclass(frozen=True)
@@ -39,13 +48,13 @@ class Drop:
 
     @property
     def mtime(self) -> str:
-        """ISO 8601, UTC, to the nanosecond, so that the copy's is equal."""
+        """ISO 8601, UTC, to the nanosecond, so that the copy's is equal; "" if there is no such year."""
         return format_time(self.fingerprint.mtime_ns)
 
     def metadata(self) -> dict[str, str]:
         """What the object carries."""
         path = encode_path(self.path)
-        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme, MTIME: self.mtime}
+        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme} | ({MTIME: self.mtime} if self.mtime else {})
         if len(path) <= _METADATA_PATH_LIMIT:
             metadata[PATH] = path
         return metadata | ({KEY_ENCODING: "percent"} if self.key.quoted else {})
@@ -79,9 +88,13 @@ def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
 
 
 def format_time(nanoseconds: int) -> str:
-    """A time since the epoch as ISO 8601 with nine decimals."""
+    """A time since the epoch as ISO 8601 with nine decimals; "" beyond the years 1 to 9999, which a file may have."""
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return ""
+    return f"{moment.replace(tzinfo=None).isoformat()}.{nanos:09d}Z"
 
 
 def parse_time(metadata: Mapping[str, str]) -> int | None:

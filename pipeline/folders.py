@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import kernel
-from pipeline.names import RESERVED, next_version, with_name
+from pipeline.names import RESERVED, next_version, split_version, with_name
 
 PORTABLE = kernel.Facilities()
 _FOLDER_MODE = 0o750
+_FOLDER, _FILE, _OTHER = "folder", "file", "other"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Folder:
         return kernel.open_beneath(self.fd, path, flags, self.facilities)
 
     def status(self, path: str) -> os.stat_result | None:
-        """`lstat` of a path below the folder; None if nothing is there."""
+        """`lstat` of a path below the folder; None if nothing is there, or only behind a link."""
         try:
             with self.parent(path) as place:
                 return os.stat(place.name, dir_fd=place.fd, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return None
+            raise
 
     @contextlib.contextmanager
     def parent(self, path: str) -> Iterator[Place]:
@@ -89,8 +93,8 @@ class Folder:
         finally:
             os.close(current)
 
-    def walk(self, complain: Callable[[str, OSError], None]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Every entry below that is not a folder, as (relative path, entry); links are entries and never followed.
+    def walk(self, complain: Callable[[str, OSError], None]) -> Iterator[tuple[str, bool]]:
+        """Every entry below that is not a folder, as (relative path, is a regular file); links are never followed.
 
         A folder that cannot be read is given to `complain` and passed over. Memory: one folder's names at a time.
         """
@@ -104,22 +108,24 @@ class Folder:
             except OSError as error:
                 complain(head, error)
                 continue
-            for entry in entries:
-                path = f"{head}/{entry.name}" if head else entry.name
+            for name, kind in entries:
+                path = f"{head}/{name}" if head else name
                 if path == RESERVED:
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if kind is _FOLDER:
                     pending.append(path)
                 else:
-                    yield path, entry
+                    yield path, kind is _FILE
 
     def beside(self, path: str) -> list[str]:
         """The names in the folder that holds `path`; empty if there is no such folder."""
         try:
             with self.parent(path) as place:
                 return os.listdir(place.fd)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return []
+            raise
 
     def sync(self, paths: set[str]) -> None:
         """Make the entries of the folders that hold `paths` durable."""
@@ -143,11 +149,12 @@ class Folder:
                 return  # not empty, gone already, or not ours to remove: nothing is owed
             head = head.rpartition("/")[0]
 
-    def _entries(self, head: str) -> list[os.DirEntry[str]]:
+    def _entries(self, head: str) -> list[tuple[str, str]]:
         fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY) if head else os.dup(self.fd)
         try:
             with os.scandir(fd) as found:
-                return sorted(found, key=lambda entry: entry.name)
+                # The kind is asked here: where a listing lacks it, asking needs the folder's descriptor.
+                return sorted((entry.name, _kind(entry)) for entry in found)
         finally:
             os.close(fd)
 
@@ -190,11 +197,14 @@ def move(source: Folder, path: str, target: Folder, wanted: str) -> str:
         try:
             with source.parent(path) as origin, target.made_parent(wanted) as place:
                 wanted = place.path
+                if earlier := _linked_before(origin, place, target.facilities):
+                    os.unlink(origin.name, dir_fd=origin.fd)
+                    return with_name(wanted, earlier)
                 try:
                     kernel.rename_noreplace(origin.fd, origin.name, place.fd, place.name, target.facilities)
                     return wanted
                 except FileExistsError:
-                    if _same_file(origin, place):
+                    if _same_file(origin, place.fd, place.name):
                         os.unlink(origin.name, dir_fd=origin.fd)
                         return wanted
                     wanted = with_name(wanted, next_version(place.name, os.listdir(place.fd)))
@@ -218,12 +228,30 @@ def is_regular(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode)
 
 
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_dir(follow_symlinks=False):
+        return _FOLDER
+    return _FILE if entry.is_file(follow_symlinks=False) else _OTHER
+
+
 def _not_folders(fd: int) -> list[str]:
     with os.scandir(fd) as found:
         return [entry.name for entry in found if not entry.is_dir(follow_symlinks=False)]
 
 
-def _same_file(origin: Place, place: Place) -> bool:
+def _linked_before(origin: Place, place: Place, facilities: kernel.Facilities) -> str | None:
+    """Where moves are link and unlink: the version of its name that an interrupted move gave this file before."""
+    if facilities.noreplace or os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False).st_nlink == 1:
+        return None
+    wanted = split_version(place.name)
+    for name in os.listdir(place.fd):
+        found = split_version(name)
+        if (found.stem, found.suffix) == (wanted.stem, wanted.suffix) and _same_file(origin, place.fd, name):
+            return name
+    return None
+
+
+def _same_file(origin: Place, folder_fd: int, name: str) -> bool:
     one = os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False)
-    other = os.stat(place.name, dir_fd=place.fd, follow_symlinks=False)
+    other = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)

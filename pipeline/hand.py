@@ -103,9 +103,9 @@ class Hand:
         return [held for held in self._held.values() if held.renew <= now]
 
     def _pause(self) -> float | None:
-        if not self._held:
-            return None
-        return max(0.0, min(held.renew for held in self._held.values()) - time.monotonic())
+        # A lost message is never renewed, and no wait is endless: wait(inf) would end this thread.
+        due = [held.renew for held in self._held.values() if not held.lost]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _extend(self, receipts: list[str]) -> None:
         asked = time.monotonic()

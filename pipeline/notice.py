@@ -73,6 +73,7 @@ def encode(notice: Notice, form: str, event: Event) -> Message:
         "version_id": notice.version_id,
         "format": form,
     }
+    # A FIFO queue keeps the order within a folder, and with it that of the versions of one name.
     group = hashlib.sha256(notice.key.rpartition("/")[0].encode()).hexdigest()
     return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")}, group)
 
@@ -175,7 +176,10 @@ def _from_record(record: Any) -> list[Notice]:
 
 
 def _from_eventbridge(value: dict[str, Any]) -> list[Notice]:
-    if value["detail-type"] != "Object Created":
+    kind = _text(value, "detail-type")
+    if not kind.startswith("Object "):  # S3's own all do: Object Deleted, Object Restore Completed, …
+        raise UnreadableError("an EventBridge event that is not of S3")
+    if kind != "Object Created":
         return []
     detail = _mapping(value, "detail")
     entity = _mapping(detail, "object")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pipeline import kernel, pacing
 from pipeline.batcher import Batcher
 from pipeline.drop import DROP_ID, Drop
-from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
+from pipeline.names import NameRefusedError, decode_path, human_size, key_for, printable, versions_prefix
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
 from pipeline.ports import (
@@ -47,6 +47,14 @@ class Route:
     form: str
     region: str
     on_conflict: str = "version"
+
+
+@dataclass
+class _Again:
+    """A file to be tried again, so many seconds later."""
+
+    path: str
+    seconds: float = 0.0
 
 
 class Uploader:
@@ -112,45 +120,68 @@ class Uploader:
         self._announcer.close()
 
     def _work(self, path: str) -> None:
+        again: _Again | None = None
         try:
             self._report("begin", path)
-            self._relay(path)
-            self._settled(path)
-        except CancelledError as error:
-            log.info("%s", error)
-        except PausedError as error:
-            self.gate.shut(error)
-            self._retry(path, 0)
-        except NeverError as error:
-            self._set_aside(path, error)
-        except (RelayError, OSError) as error:
-            self._retry_later(path, error)
-        except Exception:
-            log.exception("an error of the program, %s stays in QueuedForUpload and is tried again", path)
-            self._retry(path, pacing.delay(self._count(path)))
+            again = self._try(path)
         finally:
             with self._lock:
                 self._in_hand.discard(path)
+                if again is not None:
+                    heapq.heappush(self._later, (time.monotonic() + again.seconds, again.path))
+                    self._waiting.add(again.path)
+                else:
+                    self._attempts.pop(path, None)
             self._report("end", path)
             self._slots.release()
 
-    def _relay(self, path: str) -> None:
-        started = time.monotonic()
-        with self._spool.take(path) as queued:
+    def _try(self, path: str) -> _Again | None:
+        """Relay one file; when to try which path again, or None if it is settled."""
+        again = _Again(path)
+        try:
+            return self._relay(again)
+        except CancelledError as error:
+            log.info("%s", error)
+            return None
+        except PausedError as error:
+            self.gate.shut(error)
+            return again
+        except (RelayError, OSError) as error:
+            again.seconds = pacing.delay(attempt := self._count(path, again.path))
+            level = logging.WARNING if attempt else logging.INFO
+            log.log(level, "again in %.1f s (try %d): %s", again.seconds, attempt + 2, error)
+        except Exception:
+            log.exception("an error of the program; it is tried again and stays in QueuedForUpload: %s", path)
+            again.seconds = pacing.delay(self._count(path, again.path))
+        return again
+
+    def _relay(self, again: _Again) -> _Again | None:
+        with self._spool.take(again.path) as queued:
             if queued is None:
-                return
+                return None
             if kernel.is_being_written(queued.fd):
-                raise LaterError(f"{path} is still being written")
-            drop, stored = self._store_drop(queued)
-            self._announcer.submit(self._message(drop, stored)).result()
-            self.gate.passed()
-            # Written to after it was announced: what lies here now was never sent. It follows, as a drop of its own.
-            archived = self._spool.finish(queued) if queued.fingerprint() == drop.fingerprint else None
+                raise LaterError(f"{queued.path} is still being written")
+            try:
+                return None if self._send(queued) else again
+            except NeverError as error:
+                self._set_aside(queued, error)  # under this lock: by its first path another file may be meant by now
+                return None
+            finally:
+                again.path = queued.path  # it may have got the next version of its name
+
+    def _send(self, queued: Queued) -> bool:
+        """Steps 3 to 5; False if the file was written to after it was announced."""
+        started = time.monotonic()
+        drop, stored = self._store_drop(queued)
+        self._announcer.submit(self._message(drop, stored)).result()
+        self.gate.passed()
+        # What was written later was never sent: it follows, as a drop of its own.
+        archived = self._spool.finish(queued) if queued.fingerprint() == drop.fingerprint else None
         if archived is None:
             log.warning("%s was announced and then changed in QueuedForUpload; what it is now follows", drop.path)
-            self._retry(path, 0)
         seconds = time.monotonic() - started
         log.info("sent      %s  %s  %.2f s", archived or drop.path, human_size(stored.size), seconds)
+        return archived is not None
 
     def _store_drop(self, queued: Queued) -> tuple[Drop, StoredObject]:
         """Step 3: the object that is exactly this drop, under a key that nothing else held."""
@@ -211,7 +242,10 @@ class Uploader:
 
     def _taken(self, drop: Drop) -> list[str]:
         """The names of the numbered versions of a drop's name that the store holds."""
-        prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
+        try:
+            prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
+        except NameRefusedError:
+            return []  # longer than a key: whether the next version fits shows when it is tried
         head = prefix.rpartition("/")[0]
         names = [key[len(head) :].lstrip("/") for key in self._store.keys(prefix)]
         return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
@@ -234,36 +268,20 @@ class Uploader:
         event = Event(self._route.region, when, stored.request_id, stored.multipart)
         return encode(notice, self._route.form, event)
 
-    def _set_aside(self, path: str, error: NeverError) -> None:
-        with self._spool.take(path) as queued:
-            if queued is None:
-                return
-            when = datetime.now(UTC).isoformat(timespec="seconds")
-            failed = self._spool.fail(queued, {"path": printable(path), "reason": printable(str(error)), "time": when})
-        self._settled(path)
+    def _set_aside(self, queued: Queued, error: NeverError) -> None:
+        if not self._spool.still_there(queued):
+            log.warning("%s can never be sent (%s), but another file has its name now", queued.path, error)
+            return
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        reason = {"path": printable(queued.path), "reason": printable(str(error)), "time": when}
+        failed = self._spool.fail(queued, reason)
         log.error("set aside as %s: %s", self._spool.failed.path / failed, error)
 
-    def _retry_later(self, path: str, error: Exception) -> None:
-        attempt = self._count(path)
-        seconds = pacing.delay(attempt)
-        level = logging.WARNING if attempt else logging.INFO
-        log.log(level, "again in %.1f s (try %d): %s", seconds, attempt + 2, error)
-        self._retry(path, seconds)
-
-    def _count(self, path: str) -> int:
+    def _count(self, path: str, path_now: str) -> int:
         with self._lock:
-            attempt = self._attempts.get(path, 0)
-            self._attempts[path] = attempt + 1
+            attempt = self._attempts.pop(path, 0)
+            self._attempts[path_now] = attempt + 1
             return attempt
-
-    def _retry(self, path: str, seconds: float) -> None:
-        with self._lock:
-            heapq.heappush(self._later, (time.monotonic() + seconds, path))
-            self._waiting.add(path)
-
-    def _settled(self, path: str) -> None:
-        with self._lock:
-            self._attempts.pop(path, None)
 
     def _begin(self, path: str) -> bool:
         """Whether to start now; not what is in hand, nor what waits for its next try."""
@@ -284,11 +302,3 @@ class Uploader:
     def _until_due(self) -> float:
         with self._lock:
             return max(0.0, self._later[0][0] - time.monotonic()) if self._later else float("inf")
-
-
-def human_size(size: int) -> str:
-    """Bytes for a person: 999 B, 12.3 KB, 4.56 GB (powers of 1,000)."""
-    if size < 1000:
-        return f"{size} B"
-    power = min(5, (len(str(size)) - 1) // 3)
-    return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"

@@ -69,9 +69,10 @@ class Watcher:
         present = {path for path, _ in self._spool.queued.walk(self._complain)}
         self._offered = set() if again else self._offered & present
         self.queued = len(present)
-        for path in sorted(self._condemned & present):
+        condemned = self._condemned & present
+        for path in sorted(condemned):
             self._condemn(path)
-        for path in sorted(present - self._offered - self._condemned):
+        for path in sorted(present - self._offered - condemned):
             if not self._offer_one(path):
                 break
 
@@ -81,11 +82,11 @@ class Watcher:
 
     def _candidates(self, present: set[str]) -> Iterator[tuple[str, int]]:
         """(path, open descriptor) of each complete file in Watch."""
-        for path, entry in self._spool.watch.walk(self._complain):
+        for path, is_file in self._spool.watch.walk(self._complain):
             if self._ignored(path):
                 continue
             present.add(path)
-            if not entry.is_file(follow_symlinks=False):
+            if not is_file:
                 self._warn(path, "is no regular file: never opened, never followed, left where it is")
                 continue
             fd = self._open(path)

@@ -1,0 +1,197 @@
+"""Application.properties → Settings; every complaint names file, line, section, key and value."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from app_properties import PropertiesError, Settings, known_keys, load
+
+HOME = Path("/home/relay")
+
+OLDER = """\
+[General]
+logFilePath=s3uploadTest-Atanu.log
+folderToStoreTempFiles=TEMP/Atanu
+folderToWatch=Watch
+folderQueuedForUpload=QueuedForUpload
+folderForUploadedFiles=UploadedToS3
+folderForDownloadedFiles=DownloadedFromS3
+
+[AWS]
+aws_s3_bucket=icd-users
+aws_s3_folder=atanu.banik/s3uploadTest
+aws_access_key_id=
+aws_secret_key=
+aws_region=us-west-2
+aws_sqs=atanu_banik
+
+[Concurrency]
+sleepWatchLocalFolder=6.0
+sleepUploadToS3=3.0
+sleepPollSQS=2.0
+
+[Environment]
+# 0 = production
+# 1 = test
+operationMode=0
+"""
+
+
+def read(folder: Path, text: str | bytes, mode: int = 3) -> Settings:
+    path = folder / "Application.properties"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(path, mode, HOME)
+
+
+def complaint(folder: Path, text: str | bytes, mode: int = 3) -> str:
+    with pytest.raises(PropertiesError) as caught:
+        read(folder, text, mode)
+    said = str(caught.value)
+    assert said.startswith(str(folder / "Application.properties"))
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3, 4])
+def test_an_older_file_works_unchanged(tmp_path: Path, mode: int) -> None:
+    """A file with the system's own keys alone means AWS, the default chain, and the folders it names."""
+    settings = read(tmp_path, OLDER, mode)
+    assert settings.watch == HOME / "TEMP/Atanu/Watch"
+    assert settings.queued == HOME / "TEMP/Atanu/QueuedForUpload"
+    assert settings.uploaded == HOME / "TEMP/Atanu/UploadedToS3"
+    assert settings.downloaded == HOME / "TEMP/Atanu/DownloadedFromS3"
+    assert settings.log_file == HOME / "TEMP/Atanu/s3uploadTest-Atanu.log"
+    assert (settings.aws_s3_bucket, settings.aws_s3_folder) == ("icd-users", "atanu.banik/s3uploadTest")
+    assert (settings.aws_region, settings.aws_sqs, settings.aws_access_key_id) == ("us-west-2", "atanu_banik", "")
+    assert settings.aws_endpoint_url == ""
+    assert (settings.sleep_watch_local_folder, settings.sleep_upload_to_s3, settings.sleep_poll_sqs) == (6, 3, 2)
+    assert settings.operation_mode == "0"
+
+
+def test_a_byte_order_mark_and_crlf_are_nothing(tmp_path: Path) -> None:
+    """Editors of other systems add them."""
+    assert read(tmp_path, b"\xef\xbb\xbf" + OLDER.replace("\n", "\r\n").encode()) == read(tmp_path, OLDER)
+
+
+def test_a_percent_sign_is_itself(tmp_path: Path) -> None:
+    """Secrets and folders hold them; nothing is interpolated."""
+    text = OLDER.replace("aws_secret_key=", "aws_secret_key=a%b%(c)s").replace("_key_id=", "_key_id=AKIA")
+    assert read(tmp_path, text).aws_secret_key == "a%b%(c)s"
+
+
+def test_absolute_folders_stay(tmp_path: Path) -> None:
+    """Relative ones lie under folderToStoreTempFiles, that one under the program's folder."""
+    settings = read(tmp_path, OLDER.replace("folderToWatch=Watch", "folderToWatch=/srv/drop"))
+    assert settings.watch == Path("/srv/drop")
+    assert read(tmp_path, OLDER.replace("TEMP/Atanu", "/var/relay")).queued == Path("/var/relay/QueuedForUpload")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "parts"),
+    [
+        ("aws_region=", "aws_regoin=", 14, ["[AWS]", "aws_regoin", "unknown", "did you mean aws_region?"]),
+        ("folderToWatch=", "FolderToWatch=", 4, ["[General]", "FolderToWatch", "did you mean folderToWatch?"]),
+        ("operationMode=0", "nonsense=0", 25, ["[Environment]", "nonsense", "unknown key", "README"]),
+        ("operationMode=0", "aws_sqs=q", 25, ["[Environment]", "aws_sqs", "[AWS]"]),
+        ("sleepPollSQS=2.0", "sleepPollSQS=two", 20, ["[Concurrency]", "sleepPollSQS", "'two'", "a number from"]),
+        ("sleepPollSQS=2.0", "sleepPollSQS=nan", 20, ["sleepPollSQS", "'nan'"]),
+        ("sleepPollSQS=2.0", "sleepPollSQS=inf", 20, ["sleepPollSQS", "'inf'"]),
+        ("sleepPollSQS=2.0", "sleepPollSQS=-1", 20, ["sleepPollSQS", "'-1'"]),
+        ("sleepPollSQS=2.0", "uploadProcesses=0", 20, ["uploadProcesses", "'0'", "a whole number from 1 to 64"]),
+        ("sleepPollSQS=2.0", "uploadProcesses=1.5", 20, ["uploadProcesses", "'1.5'"]),
+        ("sleepPollSQS=2.0", "visibilitySeconds=43201", 20, ["visibilitySeconds", "'43201'", "43200"]),
+        ("aws_s3_bucket=icd-users", "aws_s3_bucket=s3://x", 10, ["aws_s3_bucket", "'s3://x'", "a bucket name"]),
+        ("aws_s3_bucket=icd-users", "aws_s3_bucket=", 10, ["aws_s3_bucket", "''", "a bucket name"]),
+        ("aws_s3_folder=atanu.banik", "aws_s3_folder=a/../b", 11, ["aws_s3_folder", "a/../b/s3uploadTest"]),
+        ("aws_s3_folder=atanu.banik", "aws_s3_folder=a//b", 11, ["aws_s3_folder", "a key prefix"]),
+        ("aws_sqs=atanu_banik", "aws_sqs=https://sqs/1/q", 15, ["aws_sqs", "a queue name"]),
+        ("aws_sqs=atanu_banik", "aws_sqs=", 15, ["aws_sqs", "a queue name"]),
+        ("aws_region=us-west-2", "aws_region=", 14, ["aws_region", "empty"]),
+        ("aws_sqs=", "aws_endpoint_url=localhost\naws_sqs=", 15, ["aws_endpoint_url", "'localhost'", "embedded"]),
+        ("aws_sqs=", "aws_endpoint_url_s3=embedded\naws_sqs=", 15, ["aws_endpoint_url_s3", "a URL"]),
+        ("aws_sqs=", "aws_sqs_message_format=json\naws_sqs=", 15, ["aws_sqs_message_format", "key, s3-event"]),
+        ("aws_secret_key=", "aws_secret_key=hush-hush", 12, ["aws_access_key_id", "empty", "partner"]),
+        ("aws_access_key_id=", "aws_access_key_id=AKIAHUSH", 13, ["aws_secret_key", "empty", "partner"]),
+        ("folderToWatch=Watch", "folderToWatch=", 4, ["folderToWatch", "Mode 3 needs it"]),
+        ("operationMode=0", "operationMode=0\noperationMode=1", 26, ["operationMode", "already exists"]),
+    ],
+)
+def test_a_complaint_says_where_and_what(tmp_path: Path, old: str, new: str, line: int, parts: list[str]) -> None:
+    """File, line, section, key and value, what would be right, and never the value of a secret."""
+    assert old in OLDER
+    said = complaint(tmp_path, OLDER.replace(old, new, 1))
+    assert f"Application.properties:{line}" in said or f"[line {line:>2}]" in said or f"line: {line}" in said
+    for part in parts:
+        assert part in said
+    assert "hush" not in said.lower()
+
+
+@pytest.mark.parametrize("key", ["aws_s3_bucket", "aws_s3_folder", "aws_region", "aws_sqs"])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    """Those without a default."""
+    text = "\n".join(line for line in OLDER.split("\n") if not line.startswith(f"{key}="))
+    said = complaint(tmp_path, text)
+    assert f"[AWS] {key}: missing" in said
+
+
+@pytest.mark.parametrize(("key", "needed"), [("folderToWatch", {1, 3, 4}), ("folderForDownloadedFiles", {2, 3, 4})])
+def test_a_folder_is_needed_by_its_modes(tmp_path: Path, key: str, needed: set[int]) -> None:
+    """A consumer watches nothing, an ingest machine downloads nothing."""
+    text = "\n".join(line for line in OLDER.split("\n") if not line.startswith(f"{key}="))
+    for mode in (1, 2, 3, 4):
+        if mode in needed:
+            assert f"[General] {key}: missing, and Mode {mode} needs it" in complaint(tmp_path, text, mode)
+        else:
+            read(tmp_path, text, mode)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (OLDER + "\n[Enviroment]\nx=1\n", "[Enviroment]: unknown section; did you mean Environment?"),
+        (OLDER + "\n[DEFAULT]\naws_sqs=other\n", "[DEFAULT]: unknown section"),
+        (OLDER + "\n[AWS]\naws_sqs=other\n", "'AWS' already exists"),
+        ("", "aws_s3_bucket: missing"),
+        ("\n# nothing\n", "aws_s3_bucket: missing"),
+        ("aws_sqs=q\n", "not a properties file"),
+        ("[AWS]\naws_sqs\n", "not a properties file"),
+        (OLDER.encode() + b"\n# caf\xe9\n", "cannot be read"),
+        (OLDER.encode("utf-16"), "cannot be read"),
+    ],
+)
+def test_a_file_that_is_none(tmp_path: Path, text: str | bytes, part: str) -> None:
+    """One line that says so."""
+    assert part in complaint(tmp_path, text)
+
+
+def test_no_file_at_all(tmp_path: Path) -> None:
+    """Nor a folder in its place."""
+    for path, part in ((tmp_path / "gone", "no such file"), (tmp_path, "cannot be read")):
+        with pytest.raises(PropertiesError, match=part):
+            load(path, 1, HOME)
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    """Neither credential stands in the text of Settings, which logs and tracebacks print."""
+    text = OLDER.replace("_key_id=", "_key_id=AKIAHUSH").replace("secret_key=", "secret_key=very/hush")
+    settings = read(tmp_path, text)
+    assert (settings.aws_access_key_id, settings.aws_secret_key) == ("AKIAHUSH", "very/hush")
+    assert "hush" not in f"{settings!r} {settings}".lower()
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    """What crosses processes does not change."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read(tmp_path, OLDER).aws_sqs = "other"  # type: ignore[misc]
+
+
+def test_an_empty_value_is_the_default(tmp_path: Path) -> None:
+    """As an absent key is; only patterns may be empty on purpose."""
+    text = OLDER.replace("sleepPollSQS=2.0", "sleepPollSQS=\nuploadProcesses=")
+    settings = read(tmp_path, text.replace("folderToWatch", "ignorePatterns=\nfolderToWatch"))
+    assert settings.sleep_poll_sqs == float(known_keys()["Concurrency"]["sleepPollSQS"] or "")
+    assert settings.upload_processes == 2
+    assert settings.ignore_patterns == ()

@@ -1,0 +1,178 @@
+"""The arrows of the layout, held over the syntax trees of the program."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py")])
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+
+PURE = ("names", "notice", "drop", "ports", "blame")
+WORKERS = ("watcher", "uploader", "poller")
+AWS = {"boto3", "botocore", "awscrt", "s3transfer"}
+MOVES = {
+    "rename", "renames", "replace", "link", "unlink", "remove", "rmdir", "removedirs", "rmtree", "move",
+    "_renameat2", "rename_noreplace", "give_name",
+}  # fmt: skip
+# Who may move or remove anything, and why.
+MOVERS = {
+    "pipeline/kernel.py": "the moves themselves, and the probes' own files",
+    "pipeline/folders.py": "the one move of the ingest side; empty folders are tidied away",
+    "pipeline/landing.py": "gives downloads their names and removes temporary files",
+    "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
+    "pipeline/aws/classic.py": "the record of a multipart upload that has ended",
+    "pipeline/start.py": "trial files, to see that folders can be used",
+    "pipeline/local_aws.py": "the embedded server's own state",
+    "pipeline/local_server.py": "the embedded server's own state",
+}
+LONG: dict[str, str] = {}
+
+
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"))
+
+
+def imports(name: str) -> set[str]:
+    """Every module a file imports, and every name it imports from one (`pipeline.kernel` from `pipeline`)."""
+    found: set[str] = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def depends(name: str, *modules: str) -> set[str]:
+    """Which of some modules, or anything in them, a file imports."""
+    return {found for found in imports(name) for module in modules if f"{found}.".startswith(f"{module}.")}
+
+
+def calls(name: str) -> set[str]:
+    """The plain or last name of everything that is called as `x.name(…)`, `name(…)`; not methods of text."""
+    found = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                found.add(node.func.id)
+            elif isinstance(node.func, ast.Attribute) and not _is_of_values(node):
+                found.add(node.func.attr)
+    return found
+
+
+def _is_of_values(node: ast.Call) -> bool:
+    """`text.replace(a, b)`, `datetime.replace(name=…)` and `list.remove(x)`: only `os`'s and `Path.replace` move."""
+    function = node.func
+    assert isinstance(function, ast.Attribute)
+    if isinstance(function.value, ast.Name) and function.value.id == "os":
+        return False
+    many = len(node.args) != 1 or bool(node.keywords)
+    return function.attr == "remove" or (function.attr == "replace" and many)
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_touch_nothing(module: str) -> None:
+    """Values in, values out: no clock, path, client or log, directly or through another module of ours."""
+    seen, pending = set(), [f"pipeline/{module}.py"]
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        impure = depends(name, "os", "time", "logging", "pathlib", "random", "socket", "subprocess", "threading", *AWS)
+        assert not impure, f"{module} → {name}"
+        ours = {found.split(".")[1] for found in imports(name) if found.startswith("pipeline.")}
+        pending += [path for path in (f"pipeline/{part}.py" for part in ours) if path not in seen and path in NAMES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_facade_knows_aws(name: str) -> None:
+    """boto3, botocore and awscrt are imported by aws_util and pipeline/aws alone; ministack by the embedded server."""
+    if name != "aws_util.py" and not name.startswith("pipeline/aws/"):
+        assert not depends(name, *AWS)
+    if not name.startswith("pipeline/local_"):
+        assert "ministack" not in (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", WORKERS)
+def test_workers_know_what_they_are_given(module: str) -> None:
+    """No worker wires itself, and none knows another."""
+    others = [f"pipeline.{other}" for other in WORKERS if other != module]
+    above = ["aws_util", "app_properties", "app_logger", "main", "pipeline.process", "pipeline.supervisor"]
+    assert not depends(f"pipeline/{module}.py", *above, *others, "pipeline.roles", "pipeline.start", "pipeline.aws")
+
+
+def test_the_supervisor_knows_nothing_of_its_children() -> None:
+    """It starts, watches and stops whatever it is given."""
+    assert not depends(
+        "pipeline/supervisor.py",
+        *(f"pipeline.{module}" for module in (*WORKERS, "roles", "aws", "process", "spool", "folders", "landing")),
+        "aws_util",
+        "app_properties",
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "main.py"])
+def test_arrows_never_go_up(name: str) -> None:
+    """Nothing imports main; roles are imported by name, in the child alone; AWS and folders know no settings."""
+    assert not depends(name, "main", "tests")
+    if not name.startswith("pipeline/roles/"):
+        assert not depends(name, "pipeline.roles")
+    if name.startswith("pipeline/aws/"):
+        assert not depends(name, "aws_util", "app_properties")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_these_move_or_remove_files(name: str) -> None:
+    """A file that is lost was lost in one of MOVERS."""
+    moving = calls(name) & MOVES
+    if name in MOVERS:
+        assert moving, "it moves nothing any more: take it off the list"
+    else:
+        assert moving <= {"move"} if name == "pipeline/spool.py" else not moving
+
+
+def test_no_move_replaces() -> None:
+    """Where the user's files pass, nothing is called that overwrites its target."""
+    for name in ("folders", "spool", "landing", "watcher", "uploader", "poller"):
+        assert not calls(f"pipeline/{name}.py") & {"rename_over", "rename", "renames", "replace", "copy", "rmtree"} - (
+            {"rename"} if name == "landing" else set()  # the ledger's
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_modules_stay_small(name: str) -> None:
+    """main composes; a module that grows beyond 300 lines is two."""
+    lines = len((ROOT / name).read_text(encoding="utf-8").splitlines())
+    if name == "main.py":
+        assert lines <= 110
+    elif name.startswith("pipeline/") and name not in LONG:
+        assert lines < 300
+
+
+def test_importing_starts_nothing() -> None:
+    """No thread, process, open file, handler or signal: children import what their parent imported."""
+    modules = [name.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for name in NAMES]
+    code = f"""
+import importlib, logging, multiprocessing, os, signal, threading
+import boto3, awscrt.io, watchdog.observers  # what these open is theirs
+files, handlers = sorted(os.listdir("/proc/self/fd")), signal.getsignal(signal.SIGTERM)
+for module in {modules!r}:
+    importlib.import_module(module)
+assert threading.active_count() == 1, threading.enumerate()
+assert not multiprocessing.active_children()
+assert sorted(os.listdir("/proc/self/fd")) == files, "a file was opened"
+assert signal.getsignal(signal.SIGTERM) is handlers
+assert not logging.getLogger().handlers
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,237 @@
+"""Watch → QueuedForUpload → the uploaders, over real folders."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app_properties import known_keys
+from pipeline.completeness import Completeness
+from pipeline.spool import Spool
+from pipeline.watcher import Watcher
+from tests.unit.places import make, note_fsyncs, tree, write
+
+
+class Side:
+    """A watcher and the uploaders' queue, which has room for `room` paths."""
+
+    def __init__(self, root: Path, *, condemned: tuple[str, ...] = ()) -> None:
+        self.spool = Spool(*(make(root, name, "kernel") for name in ("Watch", "Queued", "Uploaded", "Failed")))
+        self.watch, self.queued = self.spool.watch.path, self.spool.queued.path
+        self.now, self.room = 100.0, 1000
+        self.offered: list[str] = []
+        self.reports: list[tuple[str, str]] = []
+        completeness = Completeness(
+            leases=self.spool.watch.facilities.lease,
+            settle_seconds=5,
+            minimum_age=0,
+            clock=lambda: self.now,
+        )
+        self.watcher = Watcher(
+            self.spool,
+            completeness,
+            self.offer,
+            ignore=str(known_keys()["General"]["ignorePatterns"]).split(),
+            condemned=condemned,
+            report=lambda what, path: self.reports.append((what, path)),
+        )
+
+    def offer(self, path: str) -> bool:
+        if len(self.offered) >= self.room:
+            return False
+        assert (self.queued / path).is_file()  # what is offered lies there
+        self.offered.append(path)
+        return True
+
+    def scan(self) -> int:
+        """Two looks, with time enough for a file to settle where the kernel does not say."""
+        claimed = self.watcher.scan()
+        self.now += 5
+        return claimed + self.watcher.scan()
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Iterator[Side]:
+    made = Side(tmp_path)
+    yield made
+    made.watcher.close()
+
+
+def test_complete_files_are_claimed_and_offered(side: Side) -> None:
+    """At any depth, empty ones and odd names too, more than one batch of them; each once."""
+    names = ["a", "d/e/b", "\n", "é \udcff", *(f"many/{number}" for number in range(300))]
+    for name in names:
+        write(side.watch / name, name.encode("utf-8", "surrogateescape"))
+    write(side.watch / "empty", b"")
+    assert side.scan() == 305
+    assert sorted(side.offered) == sorted([*names, "empty"])
+    assert tree(side.watch) == {}
+    assert len(tree(side.queued)) == 305
+    assert side.scan() == 0
+
+
+def test_a_file_that_is_being_written_stays(side: Side) -> None:
+    """It counts as pending, nobody is told, and it is taken once its writer has closed it."""
+    if not side.spool.watch.facilities.lease:
+        pytest.skip("this file system does not say who writes")
+    with (side.watch / "a").open("wb") as writer:
+        writer.write(b"half")
+        writer.flush()
+        assert side.scan() == 0
+        assert (side.watcher.pending, side.offered) == (1, [])
+    assert side.scan() == 1
+    assert side.watcher.pending == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".hidden", "a.tmp", "a.part", "a.partial", "a.crdownload", "a.filepart", "~$a.docx", "a~", "a.swp", ".git/config"],
+)
+def test_ignored_names_are_left_alone(side: Side, name: str) -> None:
+    """By default; in every component."""
+    write(side.watch / name)
+    write(side.watch / "a.tmp.csv")
+    assert side.scan() == 1
+    assert side.offered == ["a.tmp.csv"]
+    assert list(tree(side.watch)) == [name]
+    assert side.watcher.pending == 0
+
+
+def test_without_patterns_nothing_is_ignored() -> None:
+    """fnmatch's own empty alternative would match every name."""
+    assert not fnmatch.fnmatch("a", "")
+    from pipeline.watcher import _pattern
+
+    assert not _pattern([])("a")
+    assert _pattern(["*.x", "b"])("a/b/c")
+
+
+def test_links_pipes_and_folders_are_never_taken(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A link to a secret is not sent, a pipe does not block, and each is told of once."""
+    secret = write(tmp_path / "secret", b"secret")
+    (side.watch / "link").symlink_to(secret)
+    (side.watch / "through").symlink_to(tmp_path)
+    os.mkfifo(side.watch / "pipe")
+    (side.watch / "empty").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert side.scan() == 0
+        assert side.scan() == 0
+    assert sorted(os.listdir(side.watch)) == ["empty", "link", "pipe", "through"]
+    assert tree(side.queued) == {}
+    assert len([entry for entry in caplog.records if "no regular file" in entry.message]) == 3
+
+
+def test_a_file_that_vanishes_is_nothing(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken away between the look and the move: the others go on."""
+    for name in ("a", "b"):
+        write(side.watch / name)
+    original = side.spool.claim
+
+    def claim(path: str) -> str:
+        if path == "a":
+            (side.watch / "a").unlink(missing_ok=True)
+        return original(path)
+
+    monkeypatch.setattr(side.spool, "claim", claim)
+    assert side.scan() == 1
+    assert side.offered == ["b"]
+
+
+def test_a_file_that_cannot_be_moved_waits_alone(
+    side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Told once, tried again each time, no hindrance to others."""
+    for name in ("a", "b"):
+        write(side.watch / name)
+    original = side.spool.claim
+
+    def claim(path: str) -> str:
+        if path == "a":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(side.spool, "claim", claim)
+        assert side.scan() == 1
+        side.scan()
+    assert len(caplog.records) == 1
+    assert side.scan() == 1
+    assert sorted(side.offered) == ["a", "b"]
+
+
+def test_what_lies_in_the_queue_is_offered_at_start(side: Side) -> None:
+    """Whatever an earlier process left; nothing twice, unless it is asked for."""
+    for name in ("a", "d/b"):
+        write(side.queued / name)
+    side.watcher.sweep(again=False)
+    assert side.offered == ["a", "d/b"]
+    side.watcher.sweep(again=False)
+    assert side.offered == ["a", "d/b"]
+    side.watcher.sweep(again=True)
+    assert side.offered == ["a", "d/b"] * 2
+    assert side.watcher.queued == 2
+
+
+def test_a_full_queue_is_left_to_the_sweep(side: Side) -> None:
+    """What could not be offered is offered later, and nothing is forgotten."""
+    side.room = 2
+    for number in range(5):
+        write(side.watch / f"f{number}")
+    assert side.scan() == 5
+    assert len(side.offered) == 2
+    for _ in range(3):
+        for path in side.offered:
+            (side.queued / path).unlink(missing_ok=True)
+        side.room += 2
+        side.watcher.sweep(again=False)
+    assert sorted(side.offered) == [f"f{number}" for number in range(5)]
+
+
+def test_a_name_that_comes_again_is_offered_again(side: Side) -> None:
+    """Sent, gone from the queue, and a new file of that name lies there."""
+    write(side.queued / "a")
+    side.watcher.sweep(again=False)
+    (side.queued / "a").unlink()
+    side.watcher.sweep(again=False)
+    write(side.queued / "a")
+    side.watcher.sweep(again=False)
+    assert side.offered == ["a", "a"]
+
+
+def test_a_condemned_file_is_set_aside(tmp_path: Path) -> None:
+    """It is never offered, goes to Failed with the reason, and its record ends; another of its name is taken."""
+    side = Side(tmp_path, condemned=("bad", "gone"))
+    for name in ("bad", "good"):
+        write(side.queued / name)
+    side.watcher.sweep(again=True)
+    assert side.offered == ["good"]
+    assert set(tree(side.spool.failed.path)) == {"bad", ".reason/bad.json"}
+    assert side.reports == [("end", "bad")]
+    write(side.queued / "bad")
+    side.watcher.sweep(again=False)
+    assert side.offered == ["good", "bad"]
+    side.watcher.close()
+
+
+def test_every_claim_is_durable_before_it_is_offered(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content, then both folders, then the offer."""
+    side.spool.watch.durable = side.spool.queued.durable = True
+    write(side.watch / "a")
+    file, folders = os.stat(side.watch / "a").st_ino, {os.stat(side.watch).st_ino, os.stat(side.queued).st_ino}
+    synced = note_fsyncs(monkeypatch)
+    at_offer: list[list[int]] = []
+
+    def offer(_path: str) -> bool:
+        at_offer.append(list(synced))
+        return True
+
+    monkeypatch.setattr(side.watcher, "_offer", offer)
+    side.scan()
+    ((first, *rest),) = at_offer
+    assert first == file
+    assert folders <= set(rest)
