@@ -32,10 +32,11 @@ def main(arguments: list[str]) -> int:
         return EXIT_USAGE
     try:
         settings = app_properties.load(options.config, options.mode, HOME)
-        start.prepare(settings, options.mode)
+        start.make_folders(settings, options.mode)
         ingest_locks, consume_locks = start.lock(settings, options.mode)
+        start.try_folders(settings, options.mode)  # not before: another instance would take what is tried for a drop
         embedded = EmbeddedAws.at(settings.own_folder / "embedded") if settings.aws_endpoint_url == "embedded" else None
-        app_logger.configure(HOME / "logging.conf", settings.log_file, "main")
+        _open_log(settings)
     except app_properties.PropertiesError as error:
         return _refuse(str(error), EXIT_CONFIG)
     except StartupError as error:
@@ -66,6 +67,15 @@ def _supervise(context: Context, ingest_locks: tuple[int, ...], consume_locks: t
     code = supervisor.run(services, phases)
     logging.getLogger("relay").info("stopped, exit code %d", code)
     return code
+
+
+def _open_log(settings: app_properties.Settings) -> None:
+    try:
+        app_logger.configure(HOME / "logging.conf", settings.log_file, "main")
+    except OSError as error:
+        raise StartupError(
+            f"[General] logFilePath: {settings.log_file} cannot be written: {error}", EXIT_CONFIG
+        ) from error
 
 
 def _role(name: str, context: Context, count: int = 1, *, leads: bool = False) -> Role:

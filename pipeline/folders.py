@@ -105,7 +105,7 @@ class Folder:
                 continue
             for entry in entries:
                 path = f"{head}/{entry.name}" if head else entry.name
-                if path == RESERVED:
+                if path == RESERVED or entry.name.startswith(kernel.PROBE):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(path)

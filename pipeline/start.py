@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app_properties import Settings
+from pipeline.kernel import PROBE
 from pipeline.locks import lock_side
 from pipeline.ports import EXIT_CONFIG, StartupError
 
@@ -28,13 +29,19 @@ def folders_of(settings: Settings, mode: int) -> dict[str, Path]:
     return folders
 
 
-def prepare(settings: Settings, mode: int) -> None:
-    """Make the folders of a mode and see that they can be used. StartupError (78) names key and folder."""
+def make_folders(settings: Settings, mode: int) -> None:
+    """Make the folders of a mode. StartupError (78) names key and folder."""
     folders = folders_of(settings, mode)
     _refuse_nesting(folders)
     _make("folderToStoreTempFiles", settings.own_folder, 0o700)
     for key, folder in folders.items():
         _make(key, folder, _FOLDER_MODE)
+
+
+def try_folders(settings: Settings, mode: int) -> None:
+    """See that the folders of a mode, locked by now, can be used. StartupError (78) names key and folder."""
+    folders = folders_of(settings, mode)
+    for key, folder in folders.items():
         _try_to_write(key, folder)
     if mode in INGEST_MODES:
         _try_to_move(folders)
@@ -71,10 +78,16 @@ def _make(key: str, folder: Path, mode: int) -> None:
         raise StartupError(
             f"[General] {key}: {folder} cannot be made: {error.strerror}; make it, or name another", EXIT_CONFIG
         ) from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise StartupError(
+            f"[General] {key}: {folder} cannot be read and written by this user ({_user()}); "
+            "change its owner or mode, or name another",
+            EXIT_CONFIG,
+        )
 
 
 def _try_to_write(key: str, folder: Path) -> None:
-    probe = folder / f".probe-{secrets.token_hex(8)}"
+    probe = folder / f"{PROBE}{secrets.token_hex(8)}"
     try:
         probe.touch(mode=0o600, exist_ok=False)
         probe.unlink()
@@ -89,7 +102,7 @@ def _try_to_write(key: str, folder: Path) -> None:
 def _try_to_move(folders: Mapping[str, Path]) -> None:
     """A rename is what moves a file along: bind mounts share a device number, so only a trial tells."""
     keys = list(folders)[:4]
-    name = f".probe-{secrets.token_hex(8)}"
+    name = f"{PROBE}{secrets.token_hex(8)}"
     place = folders[keys[0]] / name
     place.touch(mode=0o600)
     try:

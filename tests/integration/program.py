@@ -28,7 +28,7 @@ Seen = TypeVar("Seen")
 
 
 class Launch(Protocol):
-    """The fixture `launch`: a Program that is ended with the test; `launch(folder, 3, "--once", env={…}, key=value)`."""
+    """The fixture `launch`: a Program, ended with its test; `launch(folder, 3, "--once", env={…}, key=value)`."""
 
     def __call__(
         self, folder: Path, mode: int | None, *options: str, env: Mapping[str, str] = ..., **keys: object
@@ -130,7 +130,7 @@ class Program:
         alive = self.pids()
         return {match[1]: int(match[2]) for match in found if int(match[2]) in alive}
 
-    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
+    def send(self, number: signal.Signals, *, group: bool = False) -> None:
         """Send a signal to the parent, or, as a terminal's Ctrl-C, to the whole process group."""
         if group:
             os.killpg(self.process.pid, number)
@@ -149,7 +149,7 @@ class Program:
 
     def stopped(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
         """Ask it to stop; the exit code."""
-        self.signal(number)
+        self.send(number)
         return self.ended(seconds)
 
     def crash(self) -> None:
