@@ -77,8 +77,9 @@ class Program:
         *options: str,
         env: Mapping[str, str] | None = None,
         prefix: Iterable[str] = (),
+        stdout: int | None = None,
     ) -> None:
-        """`prefix`: a command that runs the program, such as setpriv. Its console is the file CONFIG.console."""
+        """`prefix`: a command that runs the program, such as setpriv. `stdout`: for another console than a file."""
         self.config, self.state = config, config.parent / "state"
         self.mark = f"RELAY_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
@@ -90,8 +91,8 @@ class Program:
                 command,
                 env={**os.environ, **(env or {}), name: value},
                 stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
+                stdout=console if stdout is None else stdout,
+                stderr=console,
                 start_new_session=True,
             )
 
@@ -117,7 +118,9 @@ class Program:
 
     def started(self) -> Program:
         """Wait until its workers run; itself."""
-        wait_for(lambda: any(role in self.roles() for role in ("watcher", "poller")), START_SECONDS, self.output)
+        wait_for(
+            lambda: any(role.startswith(("watcher", "poller")) for role in self.roles()), START_SECONDS, self.output
+        )
         return self
 
     def pids(self) -> set[int]:

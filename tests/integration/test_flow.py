@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.integration.program import Launch, Program, drop, files, wait_for
-from tests.servers import MotoServer, Server, make_bucket, ministack, moto
+from tests.servers import REGION, MotoServer, Server, make_bucket, ministack, moto
 
 MIB = 1 << 20
 
@@ -35,12 +35,12 @@ def at_rest(program: Program) -> None:
     assert [path for path in (program.state / ".relay").rglob("multipart/*") if path.is_file()] == []
 
 
-def keys_of(server: Server) -> dict[str, str]:
+def keys_of(server: Server) -> dict[str, Any]:
     return {"aws_access_key_id": server.credentials[0], "aws_secret_key": server.credentials[1]}
 
 
-def left_in_queue(server: Server, name: str) -> tuple[int, int]:
-    sqs = server.client("sqs")
+def left_in_queue(server: Server, name: str, region: str = REGION) -> tuple[int, int]:
+    sqs = server.client("sqs", region_name=region)
     url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
@@ -48,7 +48,7 @@ def left_in_queue(server: Server, name: str) -> tuple[int, int]:
 
 
 def test_relay_on_embedded(tmp_path: Path, launch: Launch) -> None:
-    """Whatever is dropped while it runs arrives with equal bytes and times; Ctrl-C ends it and leaves nothing behind."""
+    """Whatever is dropped while it runs arrives with equal bytes and times; Ctrl-C ends it and leaves nothing."""
     program = launch(tmp_path, 3, sleepWatchLocalFolder=1).started()
     small = {f"many/{number % 7}/f{number:03}.csv": b"%d" % number * number for number in range(200)}
     odd = {
@@ -144,11 +144,7 @@ def test_names_and_unfinished_files(tmp_path: Path, launch: Launch) -> None:
 
     # Names are bytes: they arrive as they were; the log shows them escaped, on one line.
     odd = {b"not-utf8-\xff\xfe.txt": b"1", b"new\nline": b"2", b"esc\x1b[31m": b"3", b"d\xe9/\xe9": b"4"}
-    for name, content in odd.items():
-        path = Path(os.fsdecode(os.fsencode(program.watch) + b"/" + name))
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-    expected |= odd
+    expected |= drop(program.watch, {os.fsdecode(path): content for path, content in odd.items()})
     arrived(program, expected)
     for text in (program.output(), program.log()):
         assert "\x1b" not in text
@@ -173,7 +169,12 @@ def test_two_programs_on_moto(tmp_path: Path, launch: Launch, moto_server: MotoS
     """One program sends, another with folders of its own and two pollers receives; the queue is empty at the end."""
     name = f"two-{form}"
     make_bucket(moto_server, name)
-    keys = {"aws_endpoint_url": moto_server.endpoint, "aws_s3_bucket": name, "aws_sqs": name, **keys_of(moto_server)}
+    keys: dict[str, Any] = {
+        "aws_endpoint_url": moto_server.endpoint,
+        "aws_s3_bucket": name,
+        "aws_sqs": name,
+        **keys_of(moto_server),
+    }
     keys |= {"aws_sqs_message_format": form}
     sender = launch(tmp_path / "here", 1, **keys)
     receiver = launch(tmp_path / "there", 2, pollProcesses=2, **keys).started()
@@ -197,7 +198,7 @@ def test_the_message_is_the_key(tmp_path: Path, launch: Launch, moto_server: Mot
     for form in ("key", "s3-event"):
         name = f"body-{form}"
         make_bucket(moto_server, name)
-        keys = {"aws_endpoint_url": moto_server.endpoint, "aws_s3_bucket": name, "aws_sqs": name}
+        keys: dict[str, Any] = {"aws_endpoint_url": moto_server.endpoint, "aws_s3_bucket": name, "aws_sqs": name}
         drop(tmp_path / form / "state" / "Watch", {"a b/ü.txt": b"1"})
         program = launch(tmp_path / form, 1, "--once", aws_sqs_message_format=form, **keys, **keys_of(moto_server))
         assert program.ended(30) == 0
@@ -212,7 +213,12 @@ def test_the_message_is_the_key(tmp_path: Path, launch: Launch, moto_server: Mot
 def test_s3_and_sqs_apart(tmp_path: Path, launch: Launch, seaweed_server: Server, ministack_server: Server) -> None:
     """Store and queue may be two servers: SeaweedFS holds the objects, ministack the messages."""
     make_bucket(seaweed_server, "apart")
-    keys = {"aws_endpoint_url": "", "aws_s3_bucket": "apart", "aws_sqs": "apart", **keys_of(seaweed_server)}
+    keys: dict[str, Any] = {
+        "aws_endpoint_url": "",
+        "aws_s3_bucket": "apart",
+        "aws_sqs": "apart",
+        **keys_of(seaweed_server),
+    }
     keys |= {"aws_endpoint_url_s3": seaweed_server.endpoint, "aws_endpoint_url_sqs": ministack_server.endpoint}
     sender = launch(tmp_path / "here", 1, **keys)
     receiver = launch(tmp_path / "there", 2, **keys).started()
@@ -275,4 +281,4 @@ def test_a_file_with_the_older_keys_alone(tmp_path: Path, start: Start, make: An
         "atanu.banik/s3uploadTest/r.csv",
         "atanu.banik/s3uploadTest/sub/r.csv",
     }
-    assert left_in_queue(server, "atanu_banik") == (0, 0)
+    assert left_in_queue(server, "atanu_banik", "us-west-2") == (0, 0)

@@ -1,13 +1,16 @@
 """What main.py answers before anything moves: usage, properties, folders, endpoints. Never with a traceback."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -161,7 +164,7 @@ def test_missing_properties(tmp_path: Path) -> None:
         ({"folderToWatch": "x" * 300}, ("folderToWatch", "cannot be made")),
     ],
 )
-def test_impossible_folders(tmp_path: Path, keys: dict[str, str], said: tuple[str, ...]) -> None:
+def test_impossible_folders(tmp_path: Path, keys: dict[str, Any], said: tuple[str, ...]) -> None:
     """Folders that cannot serve are refused with 78, naming the key, before anything starts."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "file").write_text("not a folder")
@@ -257,7 +260,7 @@ def test_endpoint_refuses(tmp_path: Path, launch: Launch) -> None:
     ],
 )
 def test_unusable_environment(
-    tmp_path: Path, launch: Launch, silent: str, env: dict[str, str], code: int, said: str
+    tmp_path: Path, launch: Launch, silent: str, env: dict[str, Any], code: int, said: str
 ) -> None:
     """AWS_* variables that cannot be used are named, without a traceback."""
     (tmp_path / "broken").write_text("[default\nx")
@@ -279,41 +282,48 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_stop_while_the_endpoint_is_silent(tmp_path: Path, launch: Launch, silent: str) -> None:
-    """A start that hangs at an endpoint which does not answer is stopped at once by SIGTERM."""
+def test_the_endpoint_is_silent(tmp_path: Path, launch: Launch, silent: str) -> None:
+    """A start that hangs at an endpoint survives the end of its process, and SIGTERM stops it at once."""
     program = launch(tmp_path, 3, aws_endpoint_url=silent, aws_access_key_id="AKIATEST", aws_secret_key=SECRET)
-    # The parent and its child are up once the child has a connection to the endpoint.
-    wait_for(lambda: connected_to(silent), explain=program.output)
+    os.kill(wait_for(lambda: connected_to(program, silent), explain=program.output), signal.SIGKILL)
+    wait_for(lambda: "check ended (signal SIGKILL), started again" in program.output(), explain=program.output)
+    wait_for(lambda: connected_to(program, silent), explain=program.output)
     assert program.stopped(seconds=5) == 0
 
 
-def connected_to(endpoint: str) -> bool:
-    port = f":{int(endpoint.rpartition(':')[2]):04X} "
-    lines = Path("/proc/net/tcp").read_text().splitlines()
-    return any(port in " ".join(line.split()[2:3]) + " " and line.split()[3] == "01" for line in lines)
+def connected_to(program: Program, endpoint: str) -> int:
+    """The process of `program` that has a connection to `endpoint`, which is its check; 0 if there is none."""
+    remote = f"0100007F:{int(endpoint.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[2] == remote}
+    for pid in program.pids():
+        with contextlib.suppress(OSError):
+            if sockets & {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}:
+                return pid
+    return 0
 
 
-def no_bucket(_server: MotoServer) -> dict[str, str]:
+def no_bucket(_server: MotoServer) -> dict[str, Any]:
     return {"aws_access_key_id": "AKIATEST", "aws_secret_key": SECRET}
 
 
-def no_credentials(server: MotoServer) -> dict[str, str]:
+def no_credentials(server: MotoServer) -> dict[str, Any]:
     make_bucket(server, "relay")
     return {}
 
 
-def wrong_secret(server: MotoServer) -> dict[str, str]:
+def wrong_secret(server: MotoServer) -> dict[str, Any]:
     make_bucket(server, "relay")
     return {"aws_access_key_id": server.require_auth().aws_access_key_id, "aws_secret_key": SECRET}
 
 
-def unknown_key(server: MotoServer) -> dict[str, str]:
+def unknown_key(server: MotoServer) -> dict[str, Any]:
     make_bucket(server, "relay")
     server.require_auth()
     return {"aws_access_key_id": "AKIANOBODY", "aws_secret_key": SECRET}
 
 
-def no_queue_permission(server: MotoServer) -> dict[str, str]:
+def no_queue_permission(server: MotoServer) -> dict[str, Any]:
     make_bucket(server, "relay")
     key, secret = server.require_auth({"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
     return {"aws_access_key_id": key, "aws_secret_key": secret}
@@ -339,7 +349,7 @@ def test_aws_refuses(
     tmp_path: Path,
     launch: Launch,
     auth_server: MotoServer,
-    prepare: Callable[[MotoServer], dict[str, str]],
+    prepare: Callable[[MotoServer], dict[str, Any]],
     said: tuple[str, ...],
 ) -> None:
     """What AWS refuses at the start ends the program with 69, the code and what to do next, and no secret."""
