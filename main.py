@@ -3,6 +3,7 @@
 import argparse
 import functools
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ def main(arguments: list[str]) -> int:
         return _refuse(str(error), error.code)
     except EmbeddedAwsError as error:
         return _refuse(str(error), EXIT_UNAVAILABLE)
+    except KeyboardInterrupt:
+        return _refuse("interrupted before it began", 128 + signal.SIGINT)
     _greet(options, settings)
     context = Context(settings, HOME / "logging.conf", embedded, options.once)
     return _supervise(context, ingest_locks, consume_locks)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import app_properties
+from pipeline.kernel import PROBE
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 START_SECONDS = 30.0
@@ -198,6 +199,8 @@ def files(folder: Path, hidden: tuple[str, ...] = (".relay", ".reason")) -> dict
     for head, below, names in os.walk(root):
         below[:] = [name for name in below if os.fsdecode(name) not in hidden]
         for name in names:
+            if name.startswith(os.fsencode(PROBE)):  # a process that starts tries what the file system can do
+                continue
             path = os.path.join(head, name)
             with contextlib.suppress(FileNotFoundError):  # moved on meanwhile
                 found[os.path.relpath(path, root)] = Path(os.fsdecode(path)).read_bytes()
