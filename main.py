@@ -18,6 +18,11 @@ from pipeline.supervisor import Role, Side, Supervisor
 
 VERSION = "0.1.0"
 HOME = Path(__file__).resolve().parent
+_EXIT_CODES: dict[type[BaseException], int] = {
+    app_properties.PropertiesError: EXIT_CONFIG,
+    StartupError: EXIT_UNAVAILABLE,  # unless it says another
+    EmbeddedAwsError: EXIT_UNAVAILABLE,
+}
 _HINTS = 4096  # paths waiting in the shared queue; the folder holds the rest
 
 
@@ -38,14 +43,8 @@ def main(arguments: list[str]) -> int:
         start.try_folders(settings, options.mode)  # not before: another instance would take what is tried for a drop
         embedded = EmbeddedAws.at(settings.own_folder / "embedded") if settings.aws_endpoint_url == "embedded" else None
         _open_log(settings)
-    except app_properties.PropertiesError as error:
-        return _refuse(str(error), EXIT_CONFIG)
-    except StartupError as error:
-        return _refuse(str(error), error.code)
-    except EmbeddedAwsError as error:
-        return _refuse(str(error), EXIT_UNAVAILABLE)
-    except KeyboardInterrupt:
-        return _refuse("interrupted before it began", 128 + signal.SIGINT)
+    except (app_properties.PropertiesError, StartupError, EmbeddedAwsError, KeyboardInterrupt) as error:
+        return _refuse(error)
     _greet(options, settings)
     context = Context(settings, HOME / "logging.conf", embedded, options.once)
     return _supervise(context, ingest_locks, consume_locks)
@@ -96,9 +95,9 @@ def _greet(options: argparse.Namespace, settings: app_properties.Settings) -> No
         log.info("%-26s %s", key, folder)
 
 
-def _refuse(text: str, code: int) -> int:
-    print(f"main.py: {text}", file=sys.stderr)
-    return code
+def _refuse(error: BaseException) -> int:
+    print(f"main.py: {str(error) or 'interrupted before it began'}", file=sys.stderr)
+    return error.code if isinstance(error, StartupError) else _EXIT_CODES.get(type(error), 128 + signal.SIGINT)
 
 
 def _parser() -> argparse.ArgumentParser:

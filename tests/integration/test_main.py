@@ -245,8 +245,7 @@ def test_port_of_the_embedded_server_is_taken(tmp_path: Path, launch: Launch) ->
 def test_endpoint_refuses(tmp_path: Path, launch: Launch) -> None:
     """An endpoint where nothing listens ends the start with 69, naming it and what to check."""
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
-    keys = {"aws_access_key_id": "AKIATEST", "aws_secret_key": SECRET}
-    program = launch(tmp_path, 3, aws_endpoint_url=endpoint, **keys)
+    program = launch(tmp_path, 3, aws_endpoint_url=endpoint, aws_access_key_id="AKIATEST", aws_secret_key=SECRET)
     assert_unavailable(program, endpoint, "check that the endpoint is up")
 
 
