@@ -22,6 +22,9 @@ class PropertiesError(Exception):
 
 
 def _text(value: str) -> str:
+    """text without NUL"""
+    if "\0" in value:
+        raise ValueError
     return value
 
 

@@ -138,6 +138,8 @@ class Aws:
             )
         except ProfileNotFound as error:
             raise StartupError(f"{error}; correct aws_profile, or leave it empty", EXIT_CONFIG) from error
+        except BotoCoreError as error:
+            raise StartupError(f"the shared AWS configuration: {error}; correct that file", EXIT_CONFIG) from error
 
     def _endpoint(self, service: str) -> str | None:
         special = self.settings.aws_endpoint_url_s3 if service == "s3" else self.settings.aws_endpoint_url_sqs

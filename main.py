@@ -1,23 +1,26 @@
 """Relay files from a folder to S3, announce them on SQS, and bring them to a folder on any other machine."""
 
 import argparse
-import functools
 import logging
+import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import app_logger
 import app_properties
-from pipeline import start
+from pipeline import plan, start
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
 from pipeline.ports import EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, StartupError
-from pipeline.process import Context, child
-from pipeline.supervisor import Role, Side, Supervisor
+from pipeline.process import Context
+from pipeline.supervisor import Supervisor
 
 VERSION = "0.1.0"
 HOME = Path(__file__).resolve().parent
-_HINTS = 4096  # paths waiting in the shared queue; the folder holds the rest
+_EXIT_CODES: dict[type[BaseException], int] = {
+    app_properties.PropertiesError: EXIT_CONFIG,
+    StartupError: EXIT_UNAVAILABLE,  # unless it says another
+    EmbeddedAwsError: EXIT_UNAVAILABLE,
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -32,48 +35,26 @@ def main(arguments: list[str]) -> int:
         return EXIT_USAGE
     try:
         settings = app_properties.load(options.config, options.mode, HOME)
-        start.prepare(settings, options.mode)
-        ingest_locks, consume_locks = start.lock(settings, options.mode)
+        locks = start.prepare(settings, options.mode)
         embedded = EmbeddedAws.at(settings.own_folder / "embedded") if settings.aws_endpoint_url == "embedded" else None
-        app_logger.configure(HOME / "logging.conf", settings.log_file, "main")
-    except app_properties.PropertiesError as error:
-        return _refuse(str(error), EXIT_CONFIG)
-    except StartupError as error:
-        return _refuse(str(error), error.code)
-    except EmbeddedAwsError as error:
-        return _refuse(str(error), EXIT_UNAVAILABLE)
+        _open_log(settings)
+    except (app_properties.PropertiesError, StartupError, EmbeddedAwsError, KeyboardInterrupt) as error:
+        return _refuse(error)
     _greet(options, settings)
     context = Context(settings, HOME / "logging.conf", embedded, options.once)
-    return _supervise(context, ingest_locks, consume_locks)
-
-
-def _supervise(context: Context, ingest_locks: tuple[int, ...], consume_locks: tuple[int, ...]) -> int:
-    settings = context.settings
-    ingest = Side(
-        "ingest",
-        (_role("watcher", context, leads=True), _role("uploader", context, settings.upload_processes)),
-        ingest_locks,
-        functools.partial(_hints, _HINTS),
-    )
-    consume = Side("consume", (_role("poller", context, settings.poll_processes, leads=True),), consume_locks)
-    services = [Side("embedded", (_role("embedded", context),))] if context.embedded else []
-    sides = [side for side in (ingest, consume) if side.lock_fds]
-    phases = [
-        [Side("check", (_role("check", context, leads=True),))],
-        *([[side] for side in sides] if context.once else [sides]),
-    ]
     supervisor = Supervisor(settings.shutdown_seconds, frozenset({EXIT_UNAVAILABLE, EXIT_CONFIG}))
-    code = supervisor.run(services, phases)
+    code = supervisor.run(plan.services(context), plan.phases(context, locks))
     logging.getLogger("relay").info("stopped, exit code %d", code)
     return code
 
 
-def _role(name: str, context: Context, count: int = 1, *, leads: bool = False) -> Role:
-    return Role(name, child, (name, context), count, leads)
-
-
-def _hints(size: int, context: Any) -> Any:
-    return context.Queue(size)
+def _open_log(settings: app_properties.Settings) -> None:
+    try:
+        app_logger.configure(HOME / "logging.conf", settings.log_file, "main")
+    except OSError as error:
+        raise StartupError(
+            f"[General] logFilePath: {settings.log_file} cannot be written: {error}", EXIT_CONFIG
+        ) from error
 
 
 def _greet(options: argparse.Namespace, settings: app_properties.Settings) -> None:
@@ -83,9 +64,9 @@ def _greet(options: argparse.Namespace, settings: app_properties.Settings) -> No
         log.info("%-26s %s", key, folder)
 
 
-def _refuse(text: str, code: int) -> int:
-    print(f"main.py: {text}", file=sys.stderr)
-    return code
+def _refuse(error: BaseException) -> int:
+    print(f"main.py: {str(error) or 'interrupted before it began'}", file=sys.stderr)
+    return error.code if isinstance(error, StartupError) else _EXIT_CODES.get(type(error), 128 + signal.SIGINT)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, fields
 _NO_REPLACE = 1
 _SYS_OPENAT2 = 437  # the same on every architecture (Linux 5.6)
 _RESOLVE = 0x08 | 0x04 | 0x02  # BENEATH | NO_SYMLINKS | NO_MAGICLINKS
+PROBE = ".relay-probe-"
+"""Names of what is tried out in a folder; no drop, even where a kill left it in QueuedForUpload."""
 _PR_SET_PDEATHSIG = 1
 _F_SETLEASE = 1024
 
@@ -145,7 +147,7 @@ def fsync_path(path: str | os.PathLike[str]) -> None:
 
 
 def _probe_rename(folder_fd: int) -> bool:
-    source, target = (f".probe-{secrets.token_hex(8)}" for _ in range(2))
+    source, target = (f"{PROBE}{secrets.token_hex(8)}" for _ in range(2))
     for name in (source, target):
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder_fd))
     try:
@@ -172,7 +174,7 @@ def _probe_beneath(folder_fd: int) -> bool:
 def _probe_unnamed(folder_fd: int) -> bool:
     if not hasattr(os, "O_TMPFILE"):
         return False
-    name = f".probe-{secrets.token_hex(8)}"
+    name = f"{PROBE}{secrets.token_hex(8)}"
     try:
         fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd)
     except OSError:

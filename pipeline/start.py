@@ -4,8 +4,10 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from app_properties import Settings
+from pipeline.kernel import PROBE
 from pipeline.locks import lock_side
 from pipeline.ports import EXIT_CONFIG, StartupError
 
@@ -27,24 +29,34 @@ def folders_of(settings: Settings, mode: int) -> dict[str, Path]:
     return folders
 
 
-def prepare(settings: Settings, mode: int) -> None:
-    """Make the folders of a mode and see that they can be used. StartupError (78) names key and folder."""
+class Locks(NamedTuple):
+    """The descriptors that hold the folders of each side; empty where a mode has no such side."""
+
+    ingest: tuple[int, ...]
+    consume: tuple[int, ...]
+
+
+def prepare(settings: Settings, mode: int) -> Locks:
+    """Make the folders of a mode, lock them, and see that a file can go its way.
+
+    StartupError (75) names who has them already, or (78) the key and the folder that cannot be used.
+    """
     folders = folders_of(settings, mode)
     _refuse_nesting(folders)
     _make("folderToStoreTempFiles", settings.own_folder, 0o700)
     for key, folder in folders.items():
         _make(key, folder, _FOLDER_MODE)
-        _refuse_unwritable(key, folder)
+    locks = _lock(settings, mode)
     if mode in INGEST_MODES:
-        _try_to_move(folders)
+        _try_to_move(folders)  # not before: another instance must not meet what is tried
+    return locks
 
 
-def lock(settings: Settings, mode: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The locks of the ingest side and of the consume side, as descriptors; empty where a mode has no such side."""
+def _lock(settings: Settings, mode: int) -> Locks:
     state = settings.own_folder
     ingest = lock_side("ingest", (settings.watch, settings.queued), state) if mode in INGEST_MODES else ()
     consume = lock_side("consume", (settings.downloaded,), state) if mode in CONSUME_MODES else ()
-    return ingest, consume
+    return Locks(ingest, consume)
 
 
 def _refuse_nesting(folders: Mapping[str, Path]) -> None:
@@ -70,10 +82,6 @@ def _make(key: str, folder: Path, mode: int) -> None:
         raise StartupError(
             f"[General] {key}: {folder} cannot be made: {error.strerror}; make it, or name another", EXIT_CONFIG
         ) from error
-
-
-def _refuse_unwritable(key: str, folder: Path) -> None:
-    # Asked, not tried: a running instance could take a trial file for a person's.
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise StartupError(
             f"[General] {key}: {folder} cannot be read and written by this user (uid {os.geteuid()}); "
@@ -88,7 +96,7 @@ def _try_to_move(folders: Mapping[str, Path]) -> None:
     The trial is an empty folder, which nobody could take for a file to relay.
     """
     keys = list(folders)[:4]
-    name = f".probe-{secrets.token_hex(8)}"
+    name = f"{PROBE}{secrets.token_hex(8)}"
     place = folders[keys[0]] / name
     place.mkdir(mode=0o700)
     try:

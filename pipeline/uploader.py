@@ -1,6 +1,5 @@
 """QueuedForUpload → S3 → SQS → UploadedToS3 (steps 3 to 5)."""
 
-import heapq
 import logging
 import mimetypes
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline import kernel, pacing
+from pipeline.agenda import Again, Agenda
 from pipeline.batcher import Batcher
 from pipeline.drop import DROP_ID, Drop
 from pipeline.names import NameRefusedError, decode_path, human_size, key_for, printable, versions_prefix
@@ -49,14 +49,6 @@ class Route:
     on_conflict: str = "version"
 
 
-@dataclass
-class _Again:
-    """A file to be tried again, so many seconds later."""
-
-    path: str
-    seconds: float = 0.0
-
-
 class Uploader:
     """Uploads, announces and archives the files whose paths it is given, several at a time."""
 
@@ -81,11 +73,7 @@ class Uploader:
         self._pool = ThreadPoolExecutor(threads, "upload")
         self._slots = threading.Semaphore(threads)
         self._wait_cuttable = waiting
-        self._lock = threading.Lock()
-        self._in_hand: set[str] = set()
-        self._later: list[tuple[float, str]] = []
-        self._attempts: dict[str, int] = {}
-        self._waiting: set[str] = set()
+        self._agenda = Agenda()
         self._cancelled = threading.Event()
         self.gate = Gate()
 
@@ -96,8 +84,8 @@ class Uploader:
                 return False
             with self._slots:
                 pass  # a free slot exists now; only this thread fills them
-            path = self._due() or hint(min(idle, self._until_due()))
-        if path is None or not self._begin(path):
+            path = self._agenda.due() or hint(min(idle, self._agenda.until_due()))
+        if path is None or not self._agenda.begin(path):
             return False
         self._slots.acquire()
         self._pool.submit(self._work, path)
@@ -105,7 +93,7 @@ class Uploader:
 
     def step_alone(self, path: str) -> None:
         """Work on one file before anything else is in hand: if this process ends, the file is the reason."""
-        if self._begin(path):
+        if self._agenda.begin(path):
             self._slots.acquire()
             self._work(path)
 
@@ -120,24 +108,18 @@ class Uploader:
         self._announcer.close()
 
     def _work(self, path: str) -> None:
-        again: _Again | None = None
+        again: Again | None = None
         try:
             self._report("begin", path)
             again = self._try(path)
         finally:
-            with self._lock:
-                self._in_hand.discard(path)
-                if again is not None:
-                    heapq.heappush(self._later, (time.monotonic() + again.seconds, again.path))
-                    self._waiting.add(again.path)
-                else:
-                    self._attempts.pop(path, None)
+            self._agenda.end(path, again)
             self._report("end", path)
             self._slots.release()
 
-    def _try(self, path: str) -> _Again | None:
+    def _try(self, path: str) -> Again | None:
         """Relay one file; when to try which path again, or None if it is settled."""
-        again = _Again(path)
+        again = Again(path)
         try:
             return self._relay(again)
         except CancelledError as error:
@@ -147,15 +129,15 @@ class Uploader:
             self.gate.shut(error)
             return again
         except (RelayError, OSError) as error:
-            again.seconds = pacing.delay(attempt := self._count(path, again.path))
+            again.seconds = pacing.delay(attempt := self._agenda.count(path, again.path))
             level = logging.WARNING if attempt else logging.INFO
             log.log(level, "again in %.1f s (try %d): %s", again.seconds, attempt + 2, error)
         except Exception:
             log.exception("an error of the program; it is tried again and stays in QueuedForUpload: %s", path)
-            again.seconds = pacing.delay(self._count(path, again.path))
+            again.seconds = pacing.delay(self._agenda.count(path, again.path))
         return again
 
-    def _relay(self, again: _Again) -> _Again | None:
+    def _relay(self, again: Again) -> Again | None:
         with self._spool.take(again.path) as queued:
             if queued is None:
                 return None
@@ -276,29 +258,3 @@ class Uploader:
         reason = {"path": printable(queued.path), "reason": printable(str(error)), "time": when}
         failed = self._spool.fail(queued, reason)
         log.error("set aside as %s: %s", self._spool.failed.path / failed, error)
-
-    def _count(self, path: str, path_now: str) -> int:
-        with self._lock:
-            attempt = self._attempts.pop(path, 0)
-            self._attempts[path_now] = attempt + 1
-            return attempt
-
-    def _begin(self, path: str) -> bool:
-        """Whether to start now; not what is in hand, nor what waits for its next try."""
-        with self._lock:
-            if path in self._in_hand or path in self._waiting:
-                return False
-            self._in_hand.add(path)
-            return True
-
-    def _due(self) -> str | None:
-        with self._lock:
-            if not self._later or self._later[0][0] > time.monotonic():
-                return None
-            path = heapq.heappop(self._later)[1]
-            self._waiting.discard(path)
-            return path
-
-    def _until_due(self) -> float:
-        with self._lock:
-            return max(0.0, self._later[0][0] - time.monotonic()) if self._later else float("inf")

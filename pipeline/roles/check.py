@@ -16,7 +16,8 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
             context.embedded.wait_ready(READY_SECONDS)
     settings, aws = context.settings, aws_of(context)
     credentials = aws.describe_credentials()
-    url = aws.check()
+    with stop.waiting():  # an endpoint may take its time; a queue that was made just before is found the next time
+        url = aws.check()
     s3, sqs = aws.describe_endpoint("s3"), aws.describe_endpoint("sqs")
     log.info("bucket       s3://%s/%s", settings.aws_s3_bucket, settings.aws_s3_folder)
     log.info("queue        %s  (messages: %s)", url, settings.aws_sqs_message_format)

@@ -29,8 +29,8 @@ MOVERS = {
     "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
     "pipeline/aws/classic.py": "the record of a multipart upload that has ended",
     "pipeline/start.py": "trial files, to see that folders can be used",
-    "pipeline/local_aws.py": "the embedded server's own state",
     "pipeline/local_server.py": "the embedded server's own state",
+    "pipeline/local_ministack.py": "the embedded server's own state",
 }
 LONG: dict[str, str] = {}
 

@@ -1,0 +1,320 @@
+"""Processes that die, stop, and meet each other: nothing is lost, nothing comes twice, nothing stays behind."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.program import Launch, Program, drop, files, wait_for, write_properties
+from tests.servers import MotoServer, make_bucket
+
+MIB = 1 << 20
+IDLE_STOP_SECONDS = 6.0
+"""1.7 s where nothing else runs; far from the 20 s of the long poll that has to be cut."""
+
+
+def arrived(program: Program, expected: dict[bytes, bytes], seconds: float = 45.0) -> None:
+    """Wait until exactly `expected` lies in DownloadedFromS3: nothing is missing, nothing came twice."""
+    explain = program.output
+    wait_for(lambda: files(program.downloaded).keys() >= expected.keys(), seconds, explain)
+    assert files(program.downloaded) == expected
+
+
+def drained(program: Program, expected: dict[bytes, bytes]) -> None:
+    """Wait until the ingest side is through with `expected` as well."""
+    wait_for(lambda: files(program.state / "UploadedToS3") == expected, explain=program.output)
+    assert files(program.state / "QueuedForUpload") == {}
+    assert files(program.watch) == {}
+    assert files(program.state / "Failed") == {}
+
+
+def batch(name: str, count: int = 30) -> dict[str, bytes]:
+    return {f"{name}/{number}.bin": os.urandom(20_000) for number in range(count)}
+
+
+def test_second_instance(tmp_path: Path, launch: Launch) -> None:
+    """A second instance of a side exits 75, names the first and touches nothing; SIGHUP ends the idle first at once."""
+    first = launch(tmp_path, 3, uploadProcesses=1).started()
+    expected = drop(first.watch, {"a": b"1"})
+    arrived(first, expected)
+    drained(first, expected)
+    queued = first.state / "QueuedForUpload"
+    before = queued.stat().st_mtime_ns
+    for mode in (1, 2, 3):
+        second = launch(tmp_path, mode, uploadProcesses=1)
+        assert second.ended() == 75
+        assert f"process {first.process.pid}" in second.output()
+        assert "Traceback" not in second.output()
+    assert queued.stat().st_mtime_ns == before, "a trial file was there, which the first could have sent"
+    expected |= drop(first.watch, {"b": b"2"})
+    arrived(first, expected)
+    drained(first, expected)
+    started = time.monotonic()
+    assert first.stopped(signal.SIGHUP) == 0
+    assert time.monotonic() - started < IDLE_STOP_SECONDS
+
+
+def test_modes_beside_each_other(tmp_path: Path, launch: Launch) -> None:
+    """Modes 1 and 2 share one file and one embedded server; whoever hosts it may end, files flow on."""
+    sender = launch(tmp_path, 1).started()
+    expected = drop(sender.watch, batch("early"))
+    receiver = launch(tmp_path, 2).started()
+    arrived(receiver, expected)
+
+    sender.send(signal.SIGTERM)
+    assert sender.ended(8) == 0
+    wait_for(lambda: "Taking over" in receiver.output(), explain=receiver.output)
+    sender = launch(tmp_path, 1).started()
+    expected |= drop(sender.watch, batch("after"))
+    arrived(receiver, expected)
+    drained(sender, expected)
+
+    receiver.crash()  # which hosts the server by now
+    wait_for(lambda: not receiver.pids(), 5, receiver.describe_processes)
+    wait_for(lambda: "Taking over" in sender.output(), explain=sender.output)
+    expected |= drop(sender.watch, batch("alone"))
+    drained(sender, expected)
+    receiver = launch(tmp_path, 2)
+    arrived(receiver, expected)
+    assert (sender.stopped(), receiver.stopped()) == (0, 0)
+
+
+def test_each_role_is_killed(tmp_path: Path, launch: Launch) -> None:
+    """SIGKILL to any one process while files flow: it is replaced, and everything arrives once."""
+    program = launch(tmp_path, 3, uploadProcesses=1, sleepWatchLocalFolder=1).started()
+    expected = drop(program.watch, batch("first", 60))
+    arrived(program, expected)
+    for role in ("watcher", "uploader", "poller", "embedded"):
+        # parent, resource tracker, embedded, watcher, uploader, poller: those that were replaced are gone
+        wait_for(lambda: len(program.pids()) == 6, explain=program.describe_processes)
+        victim = program.roles()[role]
+        expected |= drop(program.watch, batch(f"{role}-before"))
+        wait_for(lambda: len(files(program.watch)) < 30, explain=program.output)
+        os.kill(victim, signal.SIGKILL)
+        expected |= drop(program.watch, batch(f"{role}-after"))
+        arrived(program, expected)
+        drained(program, expected)
+        assert f"{role} ended (signal SIGKILL), started again" in program.output()
+    assert program.stopped() == 0
+    assert list((program.downloaded / ".relay" / "incoming").iterdir()) == []
+    assert "Traceback" not in program.log()
+
+
+def test_parent_is_killed(tmp_path: Path, launch: Launch) -> None:
+    """SIGKILL to the parent, a worker being stopped: no process is left, and the next start delivers the rest."""
+    program = launch(tmp_path, 3).started()
+    expected = drop(program.watch, batch("flow", 200))
+    wait_for(lambda: len(files(program.downloaded)) > 20, explain=program.output)
+    os.kill(program.roles()["watcher"], signal.SIGSTOP)
+    program.crash()
+    follower = launch(tmp_path, 3)  # at once: it waits for the orphans' locks
+    wait_for(lambda: not program.pids(), 5, program.describe_processes)
+    arrived(follower.started(), expected)
+    drained(follower, expected)
+    assert follower.stopped() == 0
+    assert list((program.downloaded / ".relay" / "incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_orphans_hold_the_lock(tmp_path: Path, launch: Launch, released: bool) -> None:
+    """A folder that processes of a killed program still hold is waited for a while, then refused with 75."""
+    watch = tmp_path / "state" / "Watch"
+    watch.mkdir(parents=True)
+    orphan = os.open(watch, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(orphan, fcntl.LOCK_EX)
+    try:
+        drop(watch, {"a": b"1"})
+        program = launch(tmp_path, 1)
+        wait_for(lambda: holds_open(program.process.pid, watch), explain=program.output)
+        assert program.process.poll() is None
+        if not released:
+            assert program.ended() == 75
+            assert "already running: another process" in program.output()
+            assert files(watch) == {b"a": b"1"}
+    finally:
+        os.close(orphan)
+    if released:
+        drained(program.started(), {b"a": b"1"})
+        assert program.stopped() == 0
+
+
+def test_interrupted_while_it_waits(tmp_path: Path, launch: Launch) -> None:
+    """Ctrl-C before anything began ends it with 130, as shells expect, and without a traceback."""
+    watch = tmp_path / "state" / "Watch"
+    watch.mkdir(parents=True)
+    orphan = os.open(watch, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(orphan, fcntl.LOCK_EX)
+        program = launch(tmp_path, 1)
+        wait_for(lambda: holds_open(program.process.pid, watch), explain=program.output)
+        program.send(signal.SIGINT, group=True)
+        assert program.ended() == 130
+        assert "Traceback" not in program.output()
+    finally:
+        os.close(orphan)
+
+
+def holds_open(pid: int, path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return str(path) in {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    return False
+
+
+def test_console_is_closed(tmp_path: Path) -> None:
+    """A console whose reader went away stops no transfer, and changes no exit code."""
+    reader, writer = os.pipe()
+    program = Program(write_properties(tmp_path), 3, stdout=writer)
+    os.close(writer)
+    try:
+        os.read(reader, 1)
+        os.close(reader)
+        program.started()
+        expected = drop(program.watch, batch("unseen"))
+        arrived(program, expected)
+        drained(program, expected)
+        started = time.monotonic()
+        assert program.stopped(signal.SIGTERM) == 0
+        assert time.monotonic() - started < IDLE_STOP_SECONDS
+    finally:
+        program.end()
+
+
+class Dam:
+    """A TCP proxy that lets nothing through to the server while it is `shut`, but takes in what comes."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._open = port, threading.Event()
+        self._open.set()
+        self.held = b""
+        """What waits since it was shut."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def shut(self) -> None:
+        self.held = b""
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self.open()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._port))
+                self._sockets += [client, server]
+                for pump in (self._dammed, self._free):
+                    threading.Thread(target=pump, args=(client, server), daemon=True).start()
+
+    def _dammed(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                if not self._open.is_set():
+                    self.held += data
+                    self._open.wait()
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    def _free(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def dam(moto_server: MotoServer) -> Iterator[Dam]:
+    dam = Dam(moto_server.port)
+    yield dam
+    dam.close()
+
+
+Stop = Callable[[Program, Dam], None]
+
+
+def finish(program: Program, dam: Dam) -> None:
+    """The transfer goes on after SIGTERM, and is waited for."""
+    program.send(signal.SIGTERM)
+    with pytest.raises(AssertionError):
+        program.ended(1.5)
+    dam.open()
+    assert program.ended() == 0
+
+
+def give_up(program: Program, dam: Dam) -> None:
+    """It does not go on: after shutdownSeconds it is given up."""
+    assert program.stopped(signal.SIGTERM, 15) == 0
+
+
+def twice(program: Program, dam: Dam) -> None:
+    """The second Ctrl-C does not wait for it."""
+    program.send(signal.SIGINT, group=True)
+    with pytest.raises(AssertionError):
+        program.ended(1)
+    program.send(signal.SIGINT, group=True)
+    started = time.monotonic()
+    assert program.ended() == 0
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(("stop_sender", "stop_receiver", "seconds"), [(finish, finish, 20), (twice, give_up, 4)])
+def test_stop_in_a_transfer(
+    tmp_path: Path,
+    launch: Launch,
+    moto_server: MotoServer,
+    dam: Dam,
+    stop_sender: Stop,
+    stop_receiver: Stop,
+    seconds: int,
+) -> None:
+    """A stop in the middle of an upload or a download finishes it or puts it back; the next start has it all, once."""
+    name = f"stop-{seconds}"
+    make_bucket(moto_server, name)
+    key, secret = moto_server.credentials
+    keys: dict[str, Any] = {"aws_access_key_id": key, "aws_secret_key": secret, "aws_s3_bucket": name, "aws_sqs": name}
+    keys |= {"aws_endpoint_url_s3": dam.url, "aws_endpoint_url": moto_server.endpoint, "shutdownSeconds": seconds}
+    finishes = stop_sender is finish
+
+    sender = launch(tmp_path, 1, **keys).started()
+    first = drop(sender.watch, {"first": b"1"})  # once it is through nothing else is asked of the store
+    wait_for(lambda: files(sender.state / "UploadedToS3") == first, explain=sender.output)
+    dam.shut()
+    big = drop(sender.watch, {"big": os.urandom(3 * MIB)})
+    expected = first | big
+    wait_for(lambda: b"PUT /" in dam.held and b"/inbox/big" in dam.held, explain=sender.output)
+    stop_sender(sender, dam)
+    done = files(sender.state / "UploadedToS3")
+    assert (done, files(sender.state / "QueuedForUpload")) == ((expected, {}) if finishes else (first, big))
+    dam.open()
+    assert launch(tmp_path, 1, "--once", **keys).ended(30) == 0
+    assert files(sender.state / "UploadedToS3") == expected
+
+    receiver = launch(tmp_path, 2, **keys)
+    wait_for(lambda: "credentials" in receiver.output(), explain=receiver.output)
+    dam.shut()  # the poller asks for the object later than this
+    wait_for(lambda: b"GET /" in dam.held and b"/inbox/big" in dam.held, explain=receiver.output)
+    stop_receiver(receiver, dam)
+    assert files(receiver.downloaded) == (expected if finishes else {})
+    dam.open()
+    again = launch(tmp_path, 2, **keys).started()
+    arrived(again, expected)
+    assert again.stopped() == 0
+    assert list((again.downloaded / ".relay" / "incoming").iterdir()) == []
+    assert "Traceback" not in again.log()
