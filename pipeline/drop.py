@@ -39,13 +39,13 @@ class Drop:
 
     @property
     def mtime(self) -> str:
-        """ISO 8601, UTC, to the nanosecond, so that the copy's is equal."""
+        """ISO 8601, UTC, to the nanosecond, so that the copy's is equal; "" if there is no such year."""
         return format_time(self.fingerprint.mtime_ns)
 
     def metadata(self) -> dict[str, str]:
         """What the object carries."""
         path = encode_path(self.path)
-        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme, MTIME: self.mtime}
+        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme} | ({MTIME: self.mtime} if self.mtime else {})
         if len(path) <= _METADATA_PATH_LIMIT:
             metadata[PATH] = path
         return metadata | ({KEY_ENCODING: "percent"} if self.key.quoted else {})
@@ -79,9 +79,13 @@ def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
 
 
 def format_time(nanoseconds: int) -> str:
-    """A time since the epoch as ISO 8601 with nine decimals."""
+    """A time since the epoch as ISO 8601 with nine decimals; "" beyond the years 1 to 9999, which a file may have."""
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return ""
+    return f"{moment.replace(tzinfo=None).isoformat()}.{nanos:09d}Z"
 
 
 def parse_time(metadata: Mapping[str, str]) -> int | None:

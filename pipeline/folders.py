@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import kernel
-from pipeline.names import RESERVED, next_version, with_name
+from pipeline.names import RESERVED, next_version, split_version, with_name
 
 _FOLDER_MODE = 0o750
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Folder:
         return kernel.open_beneath(self.fd, path, flags, self.facilities)
 
     def status(self, path: str) -> os.stat_result | None:
-        """`lstat` of a path below the folder; None if nothing is there."""
+        """`lstat` of a path below the folder; None if nothing is there, or only behind a link."""
         try:
             with self.parent(path) as place:
                 return os.stat(place.name, dir_fd=place.fd, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return None
+            raise
 
     @contextlib.contextmanager
     def parent(self, path: str) -> Iterator[Place]:
@@ -117,8 +120,10 @@ class Folder:
         try:
             with self.parent(path) as place:
                 return os.listdir(place.fd)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return []
+            raise
 
     def sync(self, paths: set[str]) -> None:
         """Make the entries of the folders that hold `paths` durable."""
@@ -178,11 +183,14 @@ def move(source: Folder, path: str, target: Folder, wanted: str) -> str:
         try:
             with source.parent(path) as origin, target.made_parent(wanted) as place:
                 wanted = place.path
+                if earlier := _linked_before(origin, place, target.facilities):
+                    os.unlink(origin.name, dir_fd=origin.fd)
+                    return with_name(wanted, earlier)
                 try:
                     kernel.rename_noreplace(origin.fd, origin.name, place.fd, place.name, target.facilities)
                     return wanted
                 except FileExistsError:
-                    if _same_file(origin, place):
+                    if _same_file(origin, place.fd, place.name):
                         os.unlink(origin.name, dir_fd=origin.fd)
                         return wanted
                     wanted = with_name(wanted, next_version(place.name, os.listdir(place.fd)))
@@ -211,7 +219,19 @@ def _not_folders(fd: int) -> list[str]:
         return [entry.name for entry in found if not entry.is_dir(follow_symlinks=False)]
 
 
-def _same_file(origin: Place, place: Place) -> bool:
+def _linked_before(origin: Place, place: Place, facilities: kernel.Facilities) -> str | None:
+    """Where moves are link and unlink: the version of its name that an interrupted move gave this file before."""
+    if facilities.noreplace or os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False).st_nlink == 1:
+        return None
+    wanted = split_version(place.name)
+    for name in os.listdir(place.fd):
+        found = split_version(name)
+        if (found.stem, found.suffix) == (wanted.stem, wanted.suffix) and _same_file(origin, place.fd, name):
+            return name
+    return None
+
+
+def _same_file(origin: Place, folder_fd: int, name: str) -> bool:
     one = os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False)
-    other = os.stat(place.name, dir_fd=place.fd, follow_symlinks=False)
+    other = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)

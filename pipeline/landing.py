@@ -125,8 +125,10 @@ class Landing:
 
     def _row(self, arrival: Arrival) -> Row:
         path = arrival.path
-        if self.folder.status(path) is not None and not self._is_equal(arrival):
-            path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
+        # A name that cannot even be looked at fails when it is to be given: alone, not with its batch.
+        with contextlib.suppress(OSError):
+            if self.folder.status(path) is not None and not self._is_equal(arrival):
+                path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
         return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing")
 
     def _place(self, arrival: Arrival, row: Row) -> str | OSError:

@@ -4,6 +4,7 @@ A *relative path* is a `str` with `/` between its components. Bytes that are not
 which is how Python hands out file names on POSIX.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -17,6 +18,9 @@ NAME_LIMIT = 255
 
 RESERVED = ".relay"
 """The program's own folder inside the folders it keeps; no relayed path may begin with it."""
+
+_SUFFIX_LIMIT = 200
+"""Bytes of a suffix; what is longer is part of the name, so that a numbered name keeps some of it."""
 
 _VERSION = re.compile(r"-Version-([1-9][0-9]{0,8})\Z")
 
@@ -103,6 +107,8 @@ def split_version(name: str) -> Versioned:
     """Take a file name (one component) apart; the number stands before the last suffix."""
     dot = name.rfind(".")
     stem, suffix = (name[:dot], name[dot:]) if dot > 0 else (name, "")
+    if len(_to_bytes(suffix)) > _SUFFIX_LIMIT:
+        stem, suffix = name, ""
     found = _VERSION.search(stem)
     if found and found.start() > 0:
         return Versioned(stem[: found.start()], int(found.group(1)), suffix)
@@ -138,6 +144,14 @@ def with_name(path: str, name: str) -> str:
     return folder + slash + name
 
 
+def reason_name(name: str) -> str:
+    """The name of the file that holds the reason of a failed file; a long name leaves no room for its suffix."""
+    if len(_to_bytes(name)) <= NAME_LIMIT - len(".json"):
+        return f"{name}.json"
+    mark = hashlib.sha256(_to_bytes(name)).hexdigest()[:16]
+    return f"{_cut(name, NAME_LIMIT - 22)}-{mark}.json"
+
+
 def printable(text: str) -> str:
     """`text` as one line that a terminal and a log survive: control characters and undecodable bytes escaped."""
     if text.isprintable():
@@ -145,13 +159,21 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def human_size(size: int) -> str:
+    """Bytes for a person: 999 B, 12.3 KB, 4.56 GB (powers of 1,000)."""
+    if size < 1000:
+        return f"{size} B"
+    power = min(5, (len(str(size)) - 1) // 3)
+    return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"
+
+
 def _cut(stem: str, room: int) -> str:
     raw = _to_bytes(stem)
     if len(raw) <= room:
         return stem
-    while room > 0 and raw[room] & 0xC0 == 0x80:  # never inside a UTF-8 sequence
-        room -= 1
-    return raw[:room].decode("utf-8", "surrogateescape")
+    # Never inside a UTF-8 sequence, which has at most four bytes; what has more of these is no UTF-8.
+    ends = [end for end in range(room, max(room - 4, 0), -1) if raw[end] & 0xC0 != 0x80]
+    return raw[: ends[0] if ends else room].decode("utf-8", "surrogateescape")
 
 
 def _is_utf8(text: str) -> bool:

@@ -173,7 +173,10 @@ def _from_record(record: Any) -> list[Notice]:
 
 
 def _from_eventbridge(value: dict[str, Any]) -> list[Notice]:
-    if value["detail-type"] != "Object Created":
+    kind = _text(value, "detail-type")
+    if not kind.startswith("Object "):  # S3's own all do: Object Deleted, Object Restore Completed, …
+        raise UnreadableError("an EventBridge event that is not of S3")
+    if kind != "Object Created":
         return []
     detail = _mapping(value, "detail")
     entity = _mapping(detail, "object")

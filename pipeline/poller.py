@@ -16,7 +16,7 @@ from pipeline.drop import Origin, origin_of
 from pipeline.folders import Folder
 from pipeline.hand import Hand, Held
 from pipeline.landing import Arrival, Landing
-from pipeline.names import NameRefusedError, checked_path, path_of_key, printable
+from pipeline.names import NameRefusedError, checked_path, human_size, path_of_key, printable
 from pipeline.notice import Notice, UnreadableError, decode
 from pipeline.pacing import Gate
 from pipeline.ports import (
@@ -32,7 +32,6 @@ from pipeline.ports import (
     RelayError,
     StoredObject,
 )
-from pipeline.uploader import human_size
 
 log = logging.getLogger(__name__)
 

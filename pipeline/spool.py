@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.folders import Folder, is_regular, lock, move
-from pipeline.names import next_version, with_name
+from pipeline.names import next_version, reason_name, with_name
 
 REASONS = ".reason"
 """Where, inside Failed, the reasons lie."""
@@ -116,13 +116,11 @@ class Spool:
         return path
 
     def _reserve_reason(self, path: str, reason: dict[str, str]) -> str:
-        """Write `.reason/PATH.json` for the first version of `path` that is free in Failed; that path."""
+        """Write the reason for the first version of `path` that is free in Failed; that path."""
         while True:
+            reason_path = f"{REASONS}/{with_name(path, reason_name(path.rpartition('/')[2]))}"
             if self.failed.status(path) is None:
-                with (
-                    contextlib.suppress(FileExistsError),
-                    self.failed.made_parent(f"{REASONS}/{path}.json") as place,
-                ):
+                with contextlib.suppress(FileExistsError), self.failed.made_parent(reason_path) as place:
                     fd = os.open(place.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640, dir_fd=place.fd)
                     with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
                         json.dump(reason, file, indent=1)
@@ -130,6 +128,6 @@ class Spool:
                         os.fsync(file.fileno())
                     os.fsync(place.fd)
                     return path
-            reasons = [name.removesuffix(".json") for name in self.failed.beside(f"{REASONS}/{path}.json")]
+            reasons = [name.removesuffix(".json") for name in self.failed.beside(reason_path)]
             name = path.rpartition("/")[2]
             path = with_name(path, next_version(name, [*self.failed.beside(path), *reasons]))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pipeline import kernel, pacing
 from pipeline.batcher import Batcher
 from pipeline.drop import DROP_ID, Drop
-from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
+from pipeline.names import NameRefusedError, decode_path, human_size, key_for, printable, versions_prefix
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
 from pipeline.ports import (
@@ -121,8 +121,6 @@ class Uploader:
         except PausedError as error:
             self.gate.shut(error)
             self._retry(path, 0)
-        except NeverError as error:
-            self._set_aside(path, error)
         except (RelayError, OSError) as error:
             self._retry_later(path, error)
         except Exception:
@@ -135,16 +133,22 @@ class Uploader:
             self._slots.release()
 
     def _relay(self, path: str) -> None:
-        started = time.monotonic()
         with self._spool.take(path) as queued:
             if queued is None:
                 return
             if kernel.is_being_written(queued.fd):
                 raise LaterError(f"{path} is still being written")
-            drop, stored = self._store_drop(queued)
-            self._announcer.submit(self._message(drop, stored)).result()
-            self.gate.passed()
-            archived = self._spool.finish(queued)
+            try:
+                self._send(queued)
+            except NeverError as error:
+                self._set_aside(queued, error)  # under this lock: by its first path another file may be meant by now
+
+    def _send(self, queued: Queued) -> None:
+        started = time.monotonic()
+        drop, stored = self._store_drop(queued)
+        self._announcer.submit(self._message(drop, stored)).result()
+        self.gate.passed()
+        archived = self._spool.finish(queued)
         if archived is None:
             log.warning(
                 "%s was announced, but another file has its name in QueuedForUpload; that one follows", drop.path
@@ -211,7 +215,10 @@ class Uploader:
 
     def _taken(self, drop: Drop) -> list[str]:
         """The names of the numbered versions of a drop's name that the store holds."""
-        prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
+        try:
+            prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
+        except NameRefusedError:
+            return []  # longer than a key: whether the next version fits shows when it is tried
         head = prefix.rpartition("/")[0]
         names = [key[len(head) :].lstrip("/") for key in self._store.keys(prefix)]
         return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
@@ -234,13 +241,13 @@ class Uploader:
         event = Event(self._route.region, when, stored.request_id, stored.multipart)
         return encode(notice, self._route.form, event)
 
-    def _set_aside(self, path: str, error: NeverError) -> None:
-        with self._spool.take(path) as queued:
-            if queued is None:
-                return
-            when = datetime.now(UTC).isoformat(timespec="seconds")
-            failed = self._spool.fail(queued, {"path": printable(path), "reason": printable(str(error)), "time": when})
-        self._settled(path)
+    def _set_aside(self, queued: Queued, error: NeverError) -> None:
+        if not self._spool.still_there(queued):
+            log.warning("%s can never be sent (%s), but another file has its name now", queued.path, error)
+            return
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        reason = {"path": printable(queued.path), "reason": printable(str(error)), "time": when}
+        failed = self._spool.fail(queued, reason)
         log.error("set aside as %s: %s", self._spool.failed.path / failed, error)
 
     def _retry_later(self, path: str, error: Exception) -> None:
@@ -284,11 +291,3 @@ class Uploader:
     def _until_due(self) -> float:
         with self._lock:
             return max(0.0, self._later[0][0] - time.monotonic()) if self._later else float("inf")
-
-
-def human_size(size: int) -> str:
-    """Bytes for a person: 999 B, 12.3 KB, 4.56 GB (powers of 1,000)."""
-    if size < 1000:
-        return f"{size} B"
-    power = min(5, (len(str(size)) - 1) // 3)
-    return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"

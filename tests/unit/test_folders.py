@@ -1,0 +1,304 @@
+"""The only ways a file moves: nothing is followed, nothing is replaced; with the kernel's ways and without."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.folders import Folder, lock, move
+from pipeline.kernel import Facilities, create_unnamed, give_name, is_being_written, probe, rename_noreplace
+from tests.unit.places import PORTABLE, facilities_of, make, tree, write
+
+KINDS = ["kernel", "portable"]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, kind: str) -> tuple[Folder, Folder]:
+    return make(tmp_path, "one", kind), make(tmp_path, "two", kind)
+
+
+def refuse(path: str, error: OSError) -> None:
+    raise AssertionError(f"{path}: {error}")
+
+
+def test_a_move_keeps_the_file(pair: tuple[Folder, Folder]) -> None:
+    """Same inode, same bytes, same time, new place; the folders above are made."""
+    one, two = pair
+    before = write(one.path / "d/a.csv").stat()
+    assert move(one, "d/a.csv", two, "e/f/a.csv") == "e/f/a.csv"
+    after = (two.path / "e/f/a.csv").stat()
+    assert (before.st_ino, before.st_mtime_ns, before.st_nlink) == (after.st_ino, after.st_mtime_ns, after.st_nlink)
+    assert tree(one.path) == {}
+
+
+def test_a_move_never_replaces(pair: tuple[Folder, Folder]) -> None:
+    """File, folder or dangling link of that name: the next version, and what was there stays."""
+    one, two = pair
+    write(two.path / "file", b"old")
+    (two.path / "folder").mkdir()
+    (two.path / "link").symlink_to("nowhere")
+    for name in ("file", "folder", "link"):
+        write(one.path / name, b"new")
+        assert move(one, name, two, name) == f"{name}-Version-2"
+    assert tree(two.path) == {
+        "file": b"old",
+        "file-Version-2": b"new",
+        "folder-Version-2": b"new",
+        "link": "-> nowhere",
+        "link-Version-2": b"new",
+    }
+
+
+def test_versions_are_counted_on(pair: tuple[Folder, Folder]) -> None:
+    """By the names in the target folder, not by probing from two upwards."""
+    one, two = pair
+    for name in ("a.csv", "a-Version-7.csv"):
+        write(two.path / name)
+    write(one.path / "a.csv")
+    assert move(one, "a.csv", two, "a.csv") == "a-Version-8.csv"
+
+
+def test_a_component_taken_by_the_other_kind(pair: tuple[Folder, Folder]) -> None:
+    """`a` a file, then `a/b.txt`, then `a` again: three files, none inside or over another."""
+    one, two = pair
+    write(two.path / "a", b"file")
+    write(one.path / "a/b.txt", b"inner")
+    assert move(one, "a/b.txt", two, "a/b.txt") == "a-Version-2/b.txt"
+    write(one.path / "a/c.txt", b"inner too")
+    assert move(one, "a/c.txt", two, "a/c.txt") == "a-Version-2/c.txt"
+    (one.path / "a").rmdir()
+    write(one.path / "a", b"file too")
+    assert move(one, "a", two, "a") == "a-Version-3"
+    assert len(tree(two.path)) == 4
+
+
+def test_a_link_as_a_component_is_not_entered(pair: tuple[Folder, Folder], tmp_path: Path) -> None:
+    """A folder that is a link leads nowhere: beside it, not through it."""
+    one, two = pair
+    (tmp_path / "outside").mkdir()
+    (two.path / "d").symlink_to(tmp_path / "outside")
+    write(one.path / "d/a")
+    assert move(one, "d/a", two, "d/a") == "d-Version-2/a"
+    assert tree(tmp_path / "outside") == {}
+
+
+def test_an_interrupted_move_is_finished(pair: tuple[Folder, Folder]) -> None:
+    """A kill between link and unlink left both names: the second goes, the file stays once."""
+    one, two = pair
+    write(one.path / "a")
+    os.link(one.path / "a", two.path / "a")
+    assert move(one, "a", two, "a") == "a"
+    assert tree(one.path) == {}
+    assert tree(two.path) == {"a": b"content"}
+    assert (two.path / "a").stat().st_nlink == 1
+
+
+def test_an_interrupted_move_to_a_version_is_finished(tmp_path: Path) -> None:
+    """Interrupted under the number it had to take: found again by its inode, and no third name is made."""
+    one, two = make(tmp_path, "one", "portable"), make(tmp_path, "two", "portable")
+    write(two.path / "a.csv", b"other")
+    write(one.path / "a.csv")
+    write(one.path / "b.csv")
+    os.link(one.path / "a.csv", two.path / "a-Version-2.csv")
+    os.link(one.path / "b.csv", two.path / "c.csv")  # a link somebody made on purpose is no move of ours
+    assert move(one, "a.csv", two, "a.csv") == "a-Version-2.csv"
+    assert move(one, "b.csv", two, "b.csv") == "b.csv"
+    assert sorted(tree(two.path)) == ["a-Version-2.csv", "a.csv", "b.csv", "c.csv"]
+    assert tree(one.path) == {}
+
+
+def test_a_source_that_is_gone(pair: tuple[Folder, Folder]) -> None:
+    """FileNotFoundError, at the top and in a folder that is gone too; nothing appears."""
+    one, two = pair
+    for path in ("a", "d/a"):
+        with pytest.raises(FileNotFoundError):
+            move(one, path, two, path)
+    assert tree(two.path) == {}
+
+
+@pytest.mark.parametrize("path", ["link", "d/link", "through/secret", "d/up/secret", "../secret", "d/../../secret"])
+def test_nothing_is_followed(tmp_path: Path, kind: str, path: str) -> None:
+    """A link as the file, as a folder in the middle, and `..`: none leads out of the folder."""
+    write(tmp_path / "secret", b"secret")
+    folder = make(tmp_path, "one", kind)
+    (folder.path / "d").mkdir()
+    (folder.path / "link").symlink_to(tmp_path / "secret")
+    (folder.path / "d/link").symlink_to("../../secret")
+    (folder.path / "through").symlink_to(tmp_path)
+    (folder.path / "d/up").symlink_to("../..")
+    if ".." in path:  # checked_path lets no such path come here; openat2 refuses it once more
+        folder.facilities = facilities_of("kernel", tmp_path)
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # which one differs between kernel and fallback
+        folder.open(path)
+    assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV)
+
+
+def test_a_folder_renamed_away_is_still_the_folder(tmp_path: Path, kind: str) -> None:
+    """The root replaced by a link after it was opened: everything still happens in the real one."""
+    folder = make(tmp_path, "one", kind)
+    source = make(tmp_path, "source", kind)
+    (tmp_path / "outside").mkdir()
+    folder.path.rename(tmp_path / "real")
+    (tmp_path / "one").symlink_to(tmp_path / "outside")
+    write(source.path / "d/a")
+    move(source, "d/a", folder, "d/a")
+    assert tree(tmp_path / "real") == {"d/a": b"content"}
+    assert tree(tmp_path / "outside") == {}
+
+
+def test_links_raced_in_never_lead_outside(tmp_path: Path, kind: str) -> None:
+    """While a folder on the way is swapped for a link and back, over and over, no file gets outside."""
+    one, two = make(tmp_path, "one", kind), make(tmp_path, "two", kind)
+    (tmp_path / "outside").mkdir()
+    over = threading.Event()
+
+    def swap() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            with contextlib.suppress(FileNotFoundError):
+                (two.path / "d").rename(two.path / f"real-{number}")
+            with contextlib.suppress(FileExistsError):
+                (two.path / "d").symlink_to(tmp_path / "outside")
+                (two.path / "d").unlink()
+
+    thread = threading.Thread(target=swap)
+    two.durable = False
+    thread.start()
+    try:
+        for number in range(100):
+            write(one.path / f"d/{number}")
+            move(one, f"d/{number}", two, f"d/{number}")
+    finally:
+        over.set()
+        thread.join()
+    assert tree(tmp_path / "outside") == {}
+    assert tree(one.path) == {}
+    assert len(tree(two.path)) == 100
+
+
+def test_walk_yields_every_entry_that_is_no_folder(tmp_path: Path, kind: str) -> None:
+    """Files at any depth, links unfollowed, odd names; not what is the program's own."""
+    folder = make(tmp_path, "one", kind)
+    for path in ("a", "d/b", "d/e/c", "\n", ".relay/ledger", "d/.relay/x"):
+        write(folder.path / path)
+    (folder.path / "loop").symlink_to(".")
+    (folder.path / "d/out").symlink_to("/etc")
+    (folder.path / "empty").mkdir()
+    found = {path for path, _ in folder.walk(refuse)}
+    assert found == {"a", "d/b", "d/e/c", "\n", "d/.relay/x", "loop", "d/out"}
+
+
+def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One unreadable folder is complained about; the others are listed; a vanished one is nothing."""
+    folder = make(tmp_path, "one", kind)
+    for path in ("a", "bad/b", "gone/c", "d/e"):
+        write(folder.path / path)
+    original = folder.open
+
+    def refuse_bad(path: str, flags: int = os.O_RDONLY) -> int:
+        if path in ("bad", "gone"):
+            raise OSError(errno.EACCES if path == "bad" else errno.ENOENT, "no")
+        return original(path, flags)
+
+    monkeypatch.setattr(folder, "open", refuse_bad)
+    complaints: list[str] = []
+    assert {path for path, _ in folder.walk(lambda path, _error: complaints.append(path))} == {"a", "d/e"}
+    assert complaints == ["bad"]
+
+
+def test_tidy_removes_only_what_is_empty_and_below(tmp_path: Path, kind: str) -> None:
+    """Empty folders above the path go, up to one that holds something, and never the folder itself."""
+    folder = make(tmp_path, "one", kind)
+    (folder.path / "a/b/c").mkdir(parents=True)
+    (folder.path / "x/y").mkdir(parents=True)
+    write(folder.path / "a/other")
+    folder.tidy("a/b/c/gone")
+    folder.tidy("x/y/gone")
+    folder.tidy("never/there")
+    folder.tidy("gone")
+    assert sorted(os.listdir(folder.path)) == ["a"]
+    assert tree(folder.path) == {"a/other": b"content"}
+
+
+@pytest.mark.parametrize("path", ["gone", "d/gone", "file/x", "link/x", "link"])
+def test_status_of_nothing(tmp_path: Path, kind: str, path: str) -> None:
+    """None where nothing is, below a file, and behind a link; a link itself is something."""
+    folder = make(tmp_path, "one", kind)
+    write(folder.path / "file")
+    write(tmp_path / "outside/x")
+    (folder.path / "link").symlink_to(tmp_path / "outside")
+    assert (folder.status(path) is None) == (path != "link")
+    if path != "link":
+        assert folder.beside(path) in ([], sorted(os.listdir(folder.path)), os.listdir(folder.path))
+
+
+def test_a_lock_is_exclusive(tmp_path: Path) -> None:
+    """Between two descriptors of one file, until the first is closed."""
+    path = write(tmp_path / "a")
+    first, second = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
+    assert lock(first)
+    assert not lock(second)
+    os.close(first)
+    assert lock(second)
+    os.close(second)
+
+
+def test_the_probe_tells_the_truth_and_leaves_nothing(tmp_path: Path) -> None:
+    """What it finds works here; no probe file stays behind."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    found = probe(fd)
+    assert os.listdir(tmp_path) == []
+    write(tmp_path / "a", b"a")
+    write(tmp_path / "b", b"b")
+    for facilities in (found, PORTABLE):
+        with pytest.raises(FileExistsError):
+            rename_noreplace(fd, "a", fd, "b", facilities)
+    assert tree(tmp_path) == {"a": b"a", "b": b"b"}
+    os.close(fd)
+
+
+def test_the_ways_in_use_are_told() -> None:
+    """One phrase for each facility, in either state."""
+    assert PORTABLE.describe() == "link and unlink, component by component, hidden temporary files, settle time"
+    assert Facilities(True, True, True, True).describe() == "renameat2, openat2, O_TMPFILE, leases"
+
+
+def test_an_unnamed_file_gets_its_name_once(tmp_path: Path, kind: str) -> None:
+    """Invisible or hidden until then; a name that is taken is refused."""
+    folder = make(tmp_path, "one", kind)
+    fd, temp = create_unnamed(folder.fd, folder.facilities)
+    assert os.listdir(folder.path) == ([temp] if temp else [])
+    os.write(fd, b"content")
+    if not temp:
+        give_name(fd, folder.fd, "a")
+        with pytest.raises(FileExistsError):
+            give_name(fd, folder.fd, "a")
+        assert tree(folder.path) == {"a": b"content"}
+    os.close(fd)
+
+
+def test_a_writer_is_noticed(tmp_path: Path) -> None:
+    """Open for writing: yes; closed: no; and the lease that was taken to ask is gone."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    if not probe(fd).lease:
+        pytest.skip("this file system does not say who writes")
+    os.close(fd)
+    path = write(tmp_path / "a")
+    reader = os.open(path, os.O_RDONLY)
+    with path.open("ab"):
+        assert is_being_written(reader) is True
+    assert is_being_written(reader) is False
+    assert fcntl.fcntl(reader, 1025) == fcntl.F_UNLCK
+    os.close(reader)

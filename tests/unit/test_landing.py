@@ -1,0 +1,331 @@
+"""From bytes nobody sees to a name nobody else has, with the kernel's ways and without; killed at every step."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline import kernel
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.landing import LEDGER, Arrival, Landing
+from pipeline.names import encode_path
+from pipeline.ports import LaterError
+from tests.unit.places import make, tree, write
+
+
+class Machine:
+    """DownloadedFromS3 and the processes that come and go on it."""
+
+    def __init__(self, root: Path, kind: str) -> None:
+        self.folder = make(root, "DownloadedFromS3", kind)
+        self.top = self.folder.path
+        self.landing = Landing(self.folder, crc64nvme)
+
+    def arrive(self, drop_id: str, path: str, body: bytes = b"content") -> Arrival:
+        """A download up to the end of step 6."""
+        arrival = self.landing.open_arrival()
+        os.pwrite(arrival.fd, body, 0)
+        arrival.drop_id, arrival.path, arrival.checksum = drop_id, path, crc64nvme_of(body)
+        self.landing.keep(arrival, -1_000_000_001)
+        return arrival
+
+    def publish(self, drop_id: str, path: str, body: bytes = b"content") -> str | OSError | None:
+        arrival = self.arrive(drop_id, path, body)
+        try:
+            return self.landing.publish([arrival])[0]
+        finally:
+            self.landing.discard(arrival)
+
+    def kill(self, *arrivals: Arrival) -> None:
+        """What the end of a process does: its descriptors close, its locks go. Then another one starts."""
+        for arrival in arrivals:
+            os.close(arrival.fd)
+        self.landing.ledger.close()
+        self.landing = Landing(self.folder, crc64nvme)
+
+    def files(self) -> dict[str, bytes | str]:
+        return {path: body for path, body in tree(self.top).items() if not path.startswith(".relay/")}
+
+    def incoming(self) -> list[str]:
+        return os.listdir(self.top / ".relay/incoming")
+
+    def state(self, drop_id: str) -> str | None:
+        row = self.landing.ledger.find(drop_id)
+        return row.state if row else None
+
+
+@pytest.fixture(params=["kernel", "portable"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    return Machine(tmp_path, request.param)
+
+
+def test_a_batch(machine: Machine) -> None:
+    """Every file its name, its mode and its time; the ledger knows; nothing is left in incoming."""
+    arrivals = [machine.arrive(f"drop{number}", f"d{number % 2}/f{number}", b"x" * number) for number in range(6)]
+    assert machine.files() == {}
+    assert machine.landing.publish(arrivals) == [f"d{number % 2}/f{number}" for number in range(6)]
+    for arrival in arrivals:
+        machine.landing.discard(arrival)
+    assert machine.files() == {f"d{number % 2}/f{number}": b"x" * number for number in range(6)}
+    status = (machine.top / "d0/f2").stat()
+    assert (status.st_mode & 0o777, status.st_mtime_ns, status.st_nlink) == (0o640, -1_000_000_001, 1)
+    assert [machine.state(f"drop{number}") for number in range(6)] == ["delivered"] * 6
+    assert machine.incoming() == []
+
+
+def test_the_same_drop_twice_in_one_batch(machine: Machine) -> None:
+    """One file; the second is told that the drop is known, and its temporary file goes."""
+    arrivals = [machine.arrive("drop", "a") for _ in range(2)]
+    assert machine.landing.publish(arrivals) == ["a", None]
+    for arrival in arrivals:
+        machine.landing.discard(arrival)
+    assert machine.landing.resume("drop")
+    assert machine.files() == {"a": b"content"}
+    assert machine.incoming() == []
+
+
+def test_two_drops_of_one_name_in_one_batch(machine: Machine) -> None:
+    """Equal content or not, each drop is a file."""
+    arrivals = [machine.arrive("one", "a"), machine.arrive("two", "a"), machine.arrive("three", "a", b"3")]
+    assert machine.landing.publish(arrivals) == ["a", "a-Version-2", "a-Version-3"]
+    assert machine.files() == {"a": b"content", "a-Version-2": b"content", "a-Version-3": b"3"}
+    for drop, name in (("one", "a"), ("two", "a-Version-2"), ("three", "a-Version-3")):
+        row = machine.landing.ledger.find(drop)
+        assert row is not None
+        assert row.name == name
+
+
+@pytest.mark.parametrize("taken", ["file", "folder", "link"])
+def test_nothing_is_overwritten(machine: Machine, tmp_path: Path, taken: str) -> None:
+    """Whatever has the name keeps it."""
+    outside = write(tmp_path / "outside", b"outside")
+    if taken == "file":
+        write(machine.top / "a.csv", b"theirs")
+    elif taken == "folder":
+        (machine.top / "a.csv").mkdir()
+    else:
+        (machine.top / "a.csv").symlink_to(outside)
+    before = machine.files()
+    assert machine.publish("drop", "a.csv") == "a-Version-2.csv"
+    assert machine.files() == {**before, "a-Version-2.csv": b"content"}
+    assert outside.read_bytes() == b"outside"
+
+
+def test_a_component_taken_by_the_other_kind(machine: Machine, tmp_path: Path) -> None:
+    """Below a file, or below a link to elsewhere: beside it, and the ledger has the name it got."""
+    write(machine.top / "a", b"file")
+    (tmp_path / "outside").mkdir()
+    (machine.top / "l").symlink_to(tmp_path / "outside")
+    assert machine.publish("one", "a/b.txt") == "a-Version-2/b.txt"
+    assert machine.publish("two", "l/b.txt") == "l-Version-2/b.txt"
+    assert os.listdir(tmp_path / "outside") == []
+    row = machine.landing.ledger.find("one")
+    assert row is not None
+    assert row.name == "a-Version-2/b.txt"
+
+
+def test_a_lost_ledger_does_not_double_what_is_there(machine: Machine) -> None:
+    """Equal content under the wanted name is had; other content is not."""
+    machine.publish("one", "a")
+    machine.publish("two", "b")
+    machine.landing.ledger.close()
+    for name in os.listdir(machine.top / ".relay"):
+        if name.startswith("ledger"):
+            (machine.top / ".relay" / name).unlink()
+    machine.landing = Landing(machine.folder, crc64nvme)
+    (machine.top / "b").write_bytes(b"changed")
+    assert machine.publish("one", "a") == "a"
+    assert machine.publish("two", "b") == "b-Version-2"
+    assert machine.files() == {"a": b"content", "b": b"changed", "b-Version-2": b"content"}
+    assert machine.incoming() == []
+    assert machine.state("one") == "delivered"
+
+
+def test_one_bad_file_does_not_fail_its_batch(machine: Machine) -> None:
+    """A name this file system refuses is the outcome of that file alone; its drop is not lost."""
+    arrivals = [machine.arrive("one", "a"), machine.arrive("bad", "x" * 300), machine.arrive("two", "b")]
+    first, bad, second = machine.landing.publish(arrivals)
+    assert (first, second) == ("a", "b")
+    assert isinstance(bad, OSError)
+    assert bad.errno == errno.ENAMETOOLONG
+    for arrival in arrivals:
+        machine.landing.discard(arrival)
+    assert machine.files() == {"a": b"content", "b": b"content"}
+    assert machine.state("bad") != "delivered"
+
+
+# Kill points of steps 6 to 7b: what had been done when the process ended.
+
+
+def after_open(machine: Machine) -> list[Arrival]:
+    return [machine.landing.open_arrival()]
+
+
+def after_keep(machine: Machine) -> list[Arrival]:
+    return [machine.arrive("drop", "d/a")]
+
+
+def after_begin(machine: Machine) -> list[Arrival]:
+    arrival = machine.arrive("drop", "d/a")
+    assert machine.landing.ledger.begin([machine.landing._row(arrival)]) == [True]
+    return [arrival]
+
+
+def after_folder(machine: Machine) -> list[Arrival]:
+    arrivals = after_begin(machine)
+    (machine.top / "d").mkdir()
+    return arrivals
+
+
+def after_link(machine: Machine) -> list[Arrival]:
+    arrivals = after_folder(machine)
+    os.link(machine.top / ".relay/incoming" / arrivals[0].temp, machine.top / "d/a")
+    return arrivals
+
+
+def after_rename(machine: Machine) -> list[Arrival]:
+    arrivals = after_folder(machine)
+    os.rename(machine.top / ".relay/incoming" / arrivals[0].temp, machine.top / "d/a")
+    return arrivals
+
+
+def after_renumbering(machine: Machine) -> list[Arrival]:
+    arrivals = after_begin(machine)
+    write(machine.top / "d/a", b"theirs")
+    machine.landing.ledger.rename("drop", encode_path("d/a-Version-2"))
+    return arrivals
+
+
+def after_deliver(machine: Machine) -> list[Arrival]:
+    arrivals = after_rename(machine)
+    machine.landing.ledger.deliver(["drop"])
+    return arrivals
+
+
+KILLS = [after_open, after_keep, after_begin, after_folder, after_link, after_rename, after_renumbering, after_deliver]
+
+
+@pytest.mark.parametrize("recover", [True, False], ids=["recovered at start", "only redelivered"])
+@pytest.mark.parametrize("kill", KILLS)
+def test_killed_at_every_step(machine: Machine, kill: Callable[[Machine], list[Arrival]], recover: bool) -> None:
+    """Whatever the step, the redelivered message ends with the file there exactly once, whole, and nothing left."""
+    machine.kill(*kill(machine))
+    if recover:
+        machine.landing.recover()
+    if not machine.landing.resume("drop"):
+        assert kill in (after_open, after_keep)
+        assert isinstance(machine.publish("drop", "d/a"), str)
+    if not recover:
+        machine.landing.recover()
+    files = machine.files()
+    assert [body for body in files.values() if body == b"content"] == [b"content"]
+    assert set(files) == ({"d/a", "d/a-Version-2"} if kill is after_renumbering else {"d/a"})
+    assert machine.state("drop") == "delivered"
+    assert machine.incoming() == []
+    assert machine.landing.resume("drop")
+    assert machine.files() == files
+
+
+def test_a_person_takes_the_file_before_it_was_noted(machine: Machine) -> None:
+    """Row without temporary file: it was published, and what was taken away does not come back."""
+    machine.kill(*after_rename(machine))
+    (machine.top / "d/a").unlink()
+    assert machine.landing.recover() == 1
+    assert machine.state("drop") == "delivered"
+    assert machine.files() == {}
+
+
+def test_discard_never_removes_what_the_ledger_promised(machine: Machine) -> None:
+    """The transaction is through and the rename failed: without the temporary file the row would read as published."""
+    (arrival,) = after_begin(machine)
+    arrival.in_ledger = True
+    machine.landing.discard(arrival)
+    assert machine.incoming() == [arrival.temp]
+    assert machine.landing.resume("drop")
+    assert machine.files() == {"d/a": b"content"}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_discard_removes_what_nobody_was_promised(machine: Machine, kept: bool) -> None:
+    """A download that came to nothing leaves nothing."""
+    machine.landing.discard(machine.arrive("drop", "a") if kept else machine.landing.open_arrival())
+    assert machine.incoming() == []
+    assert not machine.landing.resume("drop")
+
+
+def test_recovery_leaves_the_files_of_living_processes(machine: Machine) -> None:
+    """Strays go; what another process of this folder holds locked stays, promised or not."""
+    alive, promised = machine.arrive("alive", "alive"), after_begin(machine)[0]
+    for name in ("part-1", "whole-2"):
+        write(machine.top / ".relay/incoming" / name)
+    (machine.top / ".relay/incoming/folder").mkdir()
+    other = Landing(machine.folder, crc64nvme)
+    other.recover()
+    assert sorted(machine.incoming()) == sorted([alive.temp, promised.temp, "folder"])
+    with pytest.raises(LaterError):
+        other.resume("drop")
+    assert machine.landing.publish([alive]) == ["alive"]
+
+
+def test_an_error_in_the_middle_keeps_the_promise(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up between 7a and 7b: the row stays `publishing`, and the next delivery ends it."""
+    original = kernel.rename_noreplace
+    monkeypatch.setattr(kernel, "rename_noreplace", full_disk)
+    outcome = machine.publish("drop", "a")
+    assert isinstance(outcome, OSError)
+    assert machine.state("drop") == "publishing"
+    assert len(machine.incoming()) == 1
+    monkeypatch.setattr(kernel, "rename_noreplace", original)
+    assert machine.landing.resume("drop")
+    assert machine.files() == {"a": b"content"}
+
+
+def full_disk(*_values: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_ledger_that_cannot_be_written_publishes_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction fails: nothing is visible, and the download is thrown away."""
+
+    def refuse(_rows: object) -> list[bool]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.landing.ledger, "begin", refuse)
+        with pytest.raises(sqlite3.OperationalError):
+            machine.publish("drop", "a")
+    assert machine.files() == {}
+    assert machine.incoming() == []
+
+
+def test_the_ledger_lies_in_the_hidden_folder(machine: Machine) -> None:
+    """In DownloadedFromS3 itself, on its file system, and readable by its owner alone."""
+    assert (machine.top / LEDGER).exists()
+    assert (machine.top / ".relay/incoming").stat().st_mode & 0o077 == 0
+
+
+def test_the_content_is_durable_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File, incoming folder, then the rename, then the target folder: each fsynced in this order."""
+    machine = Machine(tmp_path, "kernel")
+    order: list[str] = []
+    real = SimpleNamespace(fsync=os.fsync, rename=kernel.rename_noreplace)
+    known = {os.stat(machine.top).st_ino: "target", os.stat(machine.top / ".relay/incoming").st_ino: "incoming"}
+
+    def fsync(fd: int) -> None:
+        order.append(known.get(os.fstat(fd).st_ino, "file"))
+        real.fsync(fd)
+
+    def rename(*values: object) -> None:
+        order.append("rename")
+        real.rename(*values)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(kernel, "rename_noreplace", rename)
+    machine.publish("drop", "a")
+    assert order == ["file", "incoming", "rename", "target"]

@@ -1,0 +1,123 @@
+"""The memory that makes a duplicate harmless."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.ledger import Ledger, Row
+from pipeline.ports import EXIT_CONFIG, StartupError
+
+
+def row(drop_id: str, name: str = "a", temp: str = "temp") -> Row:
+    return Row(drop_id, temp, name, "publishing")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite3"
+
+
+def test_a_drop_is_new_once(path: Path) -> None:
+    """In one batch, in two, and for another process."""
+    one, two = Ledger(path), Ledger(path)
+    assert one.begin([row("x"), row("y"), row("x", "other")]) == [True, True, False]
+    assert two.begin([row("y"), row("z")]) == [False, True]
+    assert one.find("x") == row("x")
+    assert one.find("nobody") is None
+
+
+def test_what_a_kill_left_is_unfinished(path: Path) -> None:
+    """The next process sees the rows between 7a and 7b, with the name that was tried last; delivered ones not."""
+    killed = Ledger(path)
+    killed.begin([row("x"), row("y")])
+    killed.rename("x", "a-Version-2")
+    killed.deliver(["y"])
+    following = Ledger(path)
+    assert following.unfinished() == [row("x", "a-Version-2")]
+    found = following.find("y")
+    assert found is not None
+    assert found.state == "delivered"
+
+
+def test_a_delivered_name_is_never_changed(path: Path) -> None:
+    """A late renaming finds nothing to change; delivering twice changes nothing."""
+    ledger = Ledger(path)
+    ledger.begin([row("x")])
+    ledger.deliver(["x", "x"])
+    ledger.rename("x", "b")
+    ledger.deliver(["x", "unknown"])
+    assert ledger.find("x") == Row("x", "temp", "a", "delivered")
+    assert ledger.find("unknown") is None
+
+
+def test_who_has_a_name(path: Path) -> None:
+    """The drop that was given it, or nobody."""
+    ledger = Ledger(path)
+    ledger.begin([row("x", "a%20b")])
+    assert ledger.holder_of("a%20b") == "x"
+    assert ledger.holder_of("a b") is None
+
+
+def test_a_transaction_is_whole_or_nothing(path: Path) -> None:
+    """One impossible row in a batch: none of its rows is there, and the ledger goes on."""
+    ledger = Ledger(path)
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger.begin([row("x"), Row("y", None, "b", "publishing")])  # type: ignore[arg-type]
+    assert ledger.find("x") is None
+    assert ledger.begin([row("x")]) == [True]
+
+
+@pytest.mark.parametrize("version", [2, 99, -1])
+def test_an_unknown_schema_is_refused_and_left_untouched(path: Path, version: int) -> None:
+    """A newer program's ledger knows what was delivered: not a byte of it changes."""
+    base = sqlite3.connect(path)
+    base.execute("PRAGMA journal_mode = WAL")
+    base.execute("CREATE TABLE drops (something TEXT)")
+    base.execute("INSERT INTO drops VALUES ('kept')")
+    base.execute(f"PRAGMA user_version = {version}")
+    base.commit()
+    base.close()
+    before = path.read_bytes()
+    with pytest.raises(StartupError, match=f"schema {version}") as caught:
+        Ledger(path)
+    assert caught.value.code == EXIT_CONFIG
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_ledger_is_refused_and_left_untouched(path: Path) -> None:
+    """A file of something else under that name."""
+    path.write_bytes(b"this is no database, and it is long enough to be looked at" * 20)
+    before = path.read_bytes()
+    with pytest.raises(sqlite3.DatabaseError):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_several_processes_begin_the_same_drops(path: Path) -> None:
+    """Eight at once, each over its own connection: every drop is new for exactly one of them."""
+    Ledger(path).close()
+    news: list[list[bool]] = []
+
+    def begin() -> None:
+        ledger = Ledger(path, durable=False)
+        news.append([ledger.begin([row(f"drop{number}")])[0] for number in range(20)])
+        ledger.close()
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sum(column) for column in zip(*news, strict=True)] == [1] * 20
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
+def test_a_durable_ledger_syncs_each_transaction(path: Path, durable: bool, synchronous: int) -> None:
+    """FULL survives a power cut in WAL mode; NORMAL only the end of a process."""
+    ledger = Ledger(path, durable=durable)
+    assert ledger._base.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+    assert ledger._base.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -1,0 +1,522 @@
+"""SQS → S3 → DownloadedFromS3 → delete, over a store and a queue in memory and a real folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import pacing
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.dead_letters import keep_message
+from pipeline.drop import Drop
+from pipeline.folders import Folder
+from pipeline.landing import Arrival, Landing
+from pipeline.names import key_for
+from pipeline.notice import Event, Notice, encode
+from pipeline.pacing import Gate
+from pipeline.poller import Poller
+from pipeline.ports import LaterError, PausedError
+from pipeline.spool import Fingerprint
+from tests.fakes import FakeQueue, FakeStore, Journal
+from tests.unit.test_notice import body as event_body
+from tests.unit.test_notice import record
+from tests.unit.test_uploader import DEADLINE, until
+
+EVENT = Event("eu-west-1", "2025-01-31T12:00:00.000Z")
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Consume:
+    """The consume side of a machine, with one poller."""
+
+    def __init__(self, root: Path, *, dead_letters: bool = True) -> None:
+        self.root, self.top = root, root / "DownloadedFromS3"
+        self.top.mkdir()
+        (root / "FailedMessages").mkdir()
+        self.clock, self.journal = Clock(), Journal()
+        self.store = FakeStore(journal=self.journal)
+        self.queue = FakeQueue(self.journal, visibility=60, clock=self.clock, dead_letters=dead_letters)
+        self.landing = Landing(Folder(self.top, durable=False), crc64nvme)
+        self.poller = self.new_poller()
+        self.numbers = 0
+
+    def new_poller(self, threads: int = 4) -> Poller:
+        """As after a restart."""
+        keep = partial(keep_message, self.root / "FailedMessages")
+        poller = Poller(self.queue, self.store, self.landing, "in", crc64nvme, keep, threads=threads, visibility=60)
+        poller.gate = Gate(base=0.001, cap=0.001)
+        return poller
+
+    def announce(self, path: str, body: bytes, *, said: dict[str, Any] | None = None, key: str = "") -> Drop:
+        """Store a drop as the uploader does, and announce it; `said` are attributes that lie."""
+        self.numbers += 1
+        seen = Fingerprint(self.numbers, len(body), 1_600_000_000_123_456_789, 1)
+        drop = Drop(path, seen, crc64nvme_of(body), key_for("in", path))
+        stored = self.store.put(key or drop.key.text, body, drop.metadata())
+        notice = Notice(
+            "relay", stored.key, path, len(body), drop.crc64nvme, drop.id, drop.mtime, stored.etag, stored.version_id
+        )
+        message = encode(notice, "key", EVENT)
+        attributes = {name: str(value) for name, value in {**message.attributes, **(said or {})}.items()}
+        self.queue.put(message.body, attributes)
+        return drop
+
+    def receive(self) -> int | None:
+        """One turn, and whatever it started, to its end."""
+        got = self.poller.step(0, 0.0)
+        until(self.poller.idle)
+        return got
+
+    def drain(self, seconds: float = 60) -> None:
+        """Receive until nothing is left, time passing in between, for at most 100 turns."""
+        for _ in range(100):
+            self.receive()
+            if not self.queue.bodies():
+                return
+            self.clock.now += seconds
+        raise AssertionError(f"still there: {self.queue.bodies()}")
+
+    def files(self) -> dict[str, bytes]:
+        """What a person sees in DownloadedFromS3."""
+        found = {str(item.relative_to(self.top)): item for item in self.top.rglob("*")}
+        return {
+            path: item.read_bytes()
+            for path, item in found.items()
+            if not path.startswith(".relay") and item.is_file() and not item.is_symlink()
+        }
+
+    def incoming(self) -> list[str]:
+        """Temporary files."""
+        return os.listdir(self.top / ".relay/incoming")
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is tested in test_pacing."""
+    monkeypatch.setattr(pacing, "delay", lambda *_values: 0.0)
+
+
+@pytest.fixture
+def consume(tmp_path: Path) -> Iterator[Consume]:
+    side = Consume(tmp_path)
+    yield side
+    side.poller.close(5)
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(DEADLINE)
+
+
+def hook(side: Consume, operation: str, action: Callable[[str], None]) -> None:
+    side.store.before[operation] = action
+
+
+def test_the_order_of_effects(consume: Consume) -> None:
+    """Nothing is visible while it is downloaded; the message is deleted last, when the file is there and noted."""
+    drop = consume.announce("d/a.csv", b"content")
+    seen: list[tuple[str, dict[str, bytes], str]] = []
+
+    def look(what: str, _subject: str) -> None:
+        row = consume.landing.ledger.find(drop.id)
+        seen.append((what, consume.files(), row.state if row else ""))
+
+    consume.store.after["download"] = partial(look, "downloaded")
+    consume.queue.before["delete"] = partial(look, "delete")
+    consume.receive()
+    assert seen == [("downloaded", {}, ""), ("delete", {"d/a.csv": b"content"}, "delivered")]
+    assert [what for what, _ in consume.journal.entries] == ["stored", "received", "download", "deleted"]
+    assert (consume.top / "d/a.csv").stat().st_mtime_ns == 1_600_000_000_123_456_789
+    assert (consume.top / "d/a.csv").stat().st_mode & 0o777 == 0o640
+    assert consume.incoming() == []
+
+
+def test_many_messages(consume: Consume) -> None:
+    """Every announced file once, empty ones and odd names among them; nothing is left over."""
+    contents = {f"d{number % 3}/f{number}": b"x" * number for number in range(40)}
+    contents |= {"\udcff x": b"no UTF-8", "é+ %2e": b"odd", "-rf": b""}
+    for path, body in contents.items():
+        consume.announce(path, body)
+    consume.drain()
+    assert {os.fsdecode(os.fsencode(path)): body for path, body in consume.files().items()} == contents
+    assert consume.incoming() == []
+    assert consume.queue.buried == []
+
+
+def test_a_duplicate_makes_no_second_file(consume: Consume) -> None:
+    """Twice in the queue, once in the folder, whether the second comes at once or after a restart."""
+    consume.announce("a.csv", b"content")
+    message, said = consume.queue.messages()[0]
+    consume.queue.put(message, said)
+    consume.drain()
+    consume.poller.close(5)
+    consume.landing = Landing(Folder(consume.top, durable=False), crc64nvme)
+    consume.poller = consume.new_poller()
+    for again in (said, {}):  # without attributes the object's own metadata tells
+        consume.queue.put(message, again)
+        consume.drain()
+    assert consume.files() == {"a.csv": b"content"}
+    assert consume.incoming() == []
+
+
+def test_what_a_person_took_away_does_not_come_back(consume: Consume) -> None:
+    """A duplicate of a file that was delivered and removed since is still a duplicate."""
+    consume.announce("a.csv", b"content")
+    message, said = consume.queue.messages()[0]
+    consume.drain()
+    (consume.top / "a.csv").unlink()
+    consume.queue.put(message, said)
+    consume.drain()
+    assert consume.files() == {}
+
+
+def test_another_drop_of_the_name_takes_the_next_version(consume: Consume) -> None:
+    """Equal content or not: two drops are two files, and nothing is overwritten."""
+    for body in (b"one", b"two", b"two"):
+        consume.announce("a.csv", body)
+        consume.drain()
+    assert consume.files() == {"a.csv": b"one", "a-Version-2.csv": b"two", "a-Version-3.csv": b"two"}
+
+
+def test_several_records_in_one_message(consume: Consume) -> None:
+    """All of them are delivered before the message is deleted; one failure keeps it."""
+    for name in ("a", "b"):
+        consume.store.put(f"in/{name}", name.encode())
+    records = [
+        record(f"in/{name}", s3={"bucket": {"name": "relay"}, "object": {"key": f"in/{name}"}}) for name in "abc"
+    ]
+    consume.queue.put(event_body(*records))
+    consume.receive()
+    assert consume.files() == {"a": b"a", "b": b"b"}
+    assert len(consume.queue.bodies()) == 1
+    consume.store.put("in/c", b"c")
+    consume.clock.now += 60
+    consume.receive()
+    assert consume.files() == {"a": b"a", "b": b"b", "c": b"c"}
+    assert consume.queue.bodies() == []
+
+
+def test_a_missing_object_keeps_its_message(consume: Consume) -> None:
+    """It goes back with delay and is neither deleted nor buried; once the object is there it arrives."""
+    consume.queue.put("in/a.csv")
+    for _ in range(5):
+        consume.receive()
+        assert consume.queue.visible() == 0
+        consume.clock.now += 60
+    assert consume.queue.bodies() == ["in/a.csv"]
+    assert consume.queue.buried == []
+    consume.store.put("in/a.csv", b"late")
+    consume.drain()
+    assert consume.files() == {"a.csv": b"late"}
+
+
+def test_a_lost_receipt_publishes_nothing(consume: Consume) -> None:
+    """Somebody else has the message by now: the download is thrown away, the message not deleted."""
+    consume.announce("a.csv", b"content")
+
+    def lose(_key: str) -> None:
+        consume.clock.now += 60
+        (other,) = consume.queue.receive(1, 0)
+        assert other.receive_count == 2
+        held = next(iter(consume.poller._hand._held.values()))
+        held.lost = True  # as the heartbeat notes when SQS answers that the receipt is not valid
+
+    consume.store.after["download"] = lose
+    consume.receive()
+    assert consume.files() == {}
+    assert consume.incoming() == []
+    assert consume.queue.bodies() == ["in/a.csv"]
+    consume.store.after.clear()
+    consume.clock.now += 60
+    consume.drain()
+    assert consume.files() == {"a.csv": b"content"}
+
+
+def test_a_damaged_download_is_not_published(consume: Consume) -> None:
+    """Bytes that differ from the checksum never get a name; the next download does."""
+    consume.announce("a.csv", b"content")
+    damaged = [b"cOntent", b"conten", b"content!", b""]
+
+    def damage(_key: str, body: bytes) -> bytes:
+        assert consume.files() == {}
+        return damaged.pop(0) if damaged else body
+
+    consume.store.damage = damage
+    consume.drain()
+    assert not damaged
+    assert consume.files() == {"a.csv": b"content"}
+    assert consume.incoming() == []
+    assert len(consume.journal.of("download")) == 5
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"drop_id": "b" * 26}, {"crc64nvme": "BBBBBBBBBBA="}, {"path": "other.csv"}, {"size": "8"}, {"path": "a%00"}],
+    ids=lambda said: next(iter(said)),
+)
+def test_a_message_that_contradicts_the_object_is_buried(consume: Consume, said: dict[str, str]) -> None:
+    """It could mark another drop as delivered: nothing is published, the ledger stays empty, the message is kept."""
+    consume.announce("a.csv", b"content", said=said)
+    consume.receive()
+    assert consume.files() == {}
+    assert consume.incoming() == []
+    assert consume.landing.ledger.find("b" * 26) is None
+    ((message, reason),) = consume.queue.buried
+    assert message.body == "in/a.csv"
+    assert next(iter(said)) in reason
+    assert consume.queue.bodies() == []
+    assert [what for what, _ in consume.journal.entries][-2:] == ["buried", "deleted"]
+
+
+HOSTILE = [
+    ("../x", {}),
+    ("in/../x", {}),
+    ("/etc/passwd", {}),
+    ("other/a", {}),
+    ("in/a\0", {}),
+    ("", {"bucket": "relay"}),
+    ("in/a", {"bucket": "another"}),
+    ("in/a", {"bucket": "arn:aws:s3:::relay"}),
+    ("in/a", {"bucket": "https://relay.example"}),
+    (event_body(record("in/a", s3={"bucket": {"name": "another"}, "object": {"key": "in/a"}})), {}),
+    (event_body(record("x", s3={"bucket": {"name": "relay"}, "object": {"key": "out/a"}})), {}),
+    ("{}", {}),
+    ('{"a":' * 50_000, {}),
+    ("in/a", {"size": "-1"}),
+    ("in/a", {"path": "é"}),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_message_makes_no_request(consume: Consume, body: str, said: dict[str, str]) -> None:
+    """Another bucket, another prefix, no plain path, nothing known: never asked for, kept with the reason."""
+    consume.store.put("in/a", b"bait")
+    consume.queue.put(body, said)
+    consume.receive()
+    assert consume.journal.of("download") == consume.journal.of("look") == []
+    assert len(consume.queue.buried) == 1
+    assert consume.queue.bodies() == []
+    assert consume.files() == {}
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", ".relay/ledger.sqlite3", "a\0", "x" * 256, "", "a//b"])
+def test_hostile_metadata_writes_nothing(consume: Consume, path: str) -> None:
+    """The object's own idea of its path is believed as little as the message's."""
+    consume.announce(path, b"evil", key="in/innocent")
+    consume.receive()
+    assert consume.files() == {}
+    assert consume.incoming() == []
+    assert len(consume.queue.buried) == 1
+    assert sorted(os.listdir(consume.root)) == ["DownloadedFromS3", "FailedMessages"]
+
+
+def test_hostile_messages_do_not_hold_up_good_ones(consume: Consume) -> None:
+    """Among two hundred that can never succeed the good ones arrive, and each bad one is kept."""
+    for number in range(200):
+        consume.queue.put(*HOSTILE[number % len(HOSTILE)])
+        if number % 20 == 0:
+            consume.announce(f"good{number}", b"good")
+    consume.drain(0)
+    assert len(consume.files()) == 10
+    assert len(consume.queue.buried) == 200
+
+
+def test_without_dead_letters_the_message_is_kept_in_a_folder(tmp_path: Path) -> None:
+    """Body, attributes and reason are on disk before the message is deleted."""
+    side = Consume(tmp_path, dead_letters=False)
+    side.queue.put("../x", {"path": "y"})
+    kept: list[dict[str, Any]] = []
+
+    def at_delete(_body: str) -> None:
+        kept.extend(json.loads(item.read_text()) for item in (tmp_path / "FailedMessages").glob("*.json"))
+
+    side.queue.before["delete"] = at_delete
+    side.receive()
+    (only,) = kept
+    assert (only["body"], only["attributes"]) == ("../x", {"path": "y"})
+    assert "in/" in only["reason"]
+    assert "receipt" not in only
+    side.poller.close(5)
+
+
+def test_dead_letters_that_fail_keep_the_message(consume: Consume) -> None:
+    """What could not be buried is not deleted."""
+    consume.queue.put("../x")
+    consume.queue.trouble.queued["bury"].append(LaterError("throttled"))
+    consume.receive()
+    assert consume.queue.bodies() == ["../x"]
+    consume.drain()
+    assert len(consume.queue.buried) == 1
+
+
+@pytest.mark.parametrize("body", ['{"Event":"s3:TestEvent"}', event_body(record(eventName="ObjectRemoved:Delete"))])
+def test_what_announces_no_file_is_acknowledged(consume: Consume, body: str) -> None:
+    """Neither delivered nor buried."""
+    consume.queue.put(body)
+    consume.receive()
+    assert consume.queue.bodies() == []
+    assert consume.queue.buried == []
+
+
+def failing_publish(
+    monkeypatch: pytest.MonkeyPatch, side: Consume, fail: Callable[[Sequence[Arrival]], OSError | None]
+) -> None:
+    """Make DownloadedFromS3 refuse, as a full disk does, before anything is written."""
+    original = side.landing.keep
+
+    def keep(arrival: Arrival, mtime_ns: int | None) -> None:
+        if error := fail([arrival]):
+            raise error
+        original(arrival, mtime_ns)
+
+    monkeypatch.setattr(side.landing, "keep", keep)
+
+
+def test_a_full_disk_pauses_the_side(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is held, not given back, so that its receive count stays; once there is room it is delivered."""
+    consume.announce("a.csv", b"content")
+    full = [OSError(errno.ENOSPC, "No space left on device")] * 3
+    failing_publish(monkeypatch, consume, lambda _arrivals: full.pop() if full else None)
+    shut: list[Exception] = []
+    monkeypatch.setattr(consume.poller.gate, "shut", shut.append)
+    consume.receive()
+    assert [type(error) for error in shut] == [PausedError] * 3
+    assert str(consume.top) in str(shut[0])
+    assert consume.journal.of("received") == ["in/a.csv"]
+    assert consume.files() == {"a.csv": b"content"}
+    assert consume.incoming() == []
+
+
+def test_one_files_own_error_does_not_pause_the_others(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name this file system refuses goes back alone; the others arrive and the gate stays open."""
+    consume.announce("bad", b"bad")
+    for number in range(5):
+        consume.announce(f"good{number}", b"good")
+    failing_publish(
+        monkeypatch,
+        consume,
+        lambda arrivals: OSError(errno.ENAMETOOLONG, "too long") if arrivals[0].path == "bad" else None,
+    )
+    shut: list[Exception] = []
+    monkeypatch.setattr(consume.poller.gate, "shut", shut.append)
+    consume.receive()
+    consume.receive()
+    assert shut == []
+    assert len(consume.files()) == 5
+    assert consume.queue.bodies() == ["in/bad"]
+
+
+@pytest.mark.parametrize("operation", ["download", "receive"])
+def test_a_pause_of_the_world_outside_loses_nothing(consume: Consume, operation: str) -> None:
+    """Credentials gone in the middle: messages in hand stay in hand, and all arrive."""
+    for number in range(5):
+        consume.announce(f"f{number}", b"x")
+    trouble = consume.store.trouble if operation == "download" else consume.queue.trouble
+    trouble.queued[operation].extend([PausedError("no credentials")] * 4)
+    consume.drain()
+    assert len(consume.files()) == 5
+    assert consume.queue.buried == []
+    assert len(consume.journal.of("received")) == 5
+
+
+def test_a_delete_that_fails_is_tried_again(consume: Consume) -> None:
+    """And where it never succeeds the message comes again and is recognised."""
+    consume.announce("a.csv", b"content")
+    failures = [LaterError("throttled")] * 4  # one more than a turn tries
+    consume.queue.refuse = lambda operation, _body: failures.pop() if operation == "delete" and failures else None
+    consume.receive()
+    assert consume.queue.bodies() == ["in/a.csv"]
+    consume.clock.now += 60
+    consume.receive()
+    assert consume.queue.bodies() == []
+    assert consume.files() == {"a.csv": b"content"}
+
+
+def test_a_stop_gives_messages_back_at_once(consume: Consume) -> None:
+    """What cannot end in time is cancelled, shown to others without delay, and arrives there."""
+    for number in range(6):
+        consume.announce(f"f{number}", b"x")
+    started = threading.Semaphore(0)
+
+    def hang(_key: str) -> None:
+        started.release()
+        assert consume.poller._cancelled.wait(DEADLINE)
+
+    hook(consume, "download", hang)
+    consume.poller.step(0, 0.0)
+    for _ in range(4):
+        assert started.acquire(timeout=DEADLINE)
+    consume.poller.close(0.01)
+    assert consume.files() == {}
+    assert consume.queue.visible() == 6
+    assert consume.incoming() == []
+    consume.store.before.clear()
+    consume.poller = consume.new_poller()
+    consume.drain()
+    assert len(consume.files()) == 6
+
+
+def test_a_stop_during_a_pause_gives_messages_back(consume: Consume) -> None:
+    """The gate is shut and the program stops: no waiting, nothing deleted, all visible again."""
+    consume.announce("a.csv", b"content")
+    consume.poller.gate = Gate(base=3600, cap=3600)
+    consume.store.trouble.queued["download"].append(PausedError("no credentials"))
+    consume.poller.step(0, 0.0)
+    until(lambda: consume.poller.gate.remaining() > 0)
+    consume.poller.close(5)
+    assert consume.queue.visible() == 1
+    assert consume.files() == {}
+
+
+def test_never_more_messages_than_free_workers(consume: Consume) -> None:
+    """What is received is worked on at once; the rest stays visible to other consumers."""
+    for number in range(9):
+        consume.announce(f"f{number}", b"x")
+    go = threading.Event()
+    hook(consume, "download", lambda _key: wait_for(go))
+    assert consume.poller.step(0, 0.0) == 4
+    assert consume.queue.visible() == 5
+    go.set()
+    consume.drain()
+    assert len(consume.files()) == 9
+
+
+def test_the_waits_of_a_turn_can_be_cut(consume: Consume) -> None:
+    """Only the waiting is inside `waiting`; what is received is handled outside, where no signal cuts."""
+    inside: list[bool] = []
+    armed = [False]
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:
+        armed[0] = True
+        yield
+        armed[0] = False
+
+    consume.poller._waiting = waiting
+    original = consume.poller._hand.take
+
+    def take(message: Any) -> Any:
+        inside.append(armed[0])
+        return original(message)
+
+    consume.poller._hand.take = take  # type: ignore[method-assign]
+    consume.announce("a.csv", b"content")
+    consume.drain()
+    assert inside == [False]

@@ -1,0 +1,195 @@
+"""Claim, finish, fail: the moves of the ingest side, with the kernel's ways and without."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.spool import Spool
+from tests.unit.places import make, tree, write
+
+NAMES = ("Watch", "QueuedForUpload", "UploadedToS3", "Failed")
+
+
+@pytest.fixture(params=["kernel", "portable"])
+def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
+    return Spool(*(make(tmp_path, name, request.param) for name in NAMES))
+
+
+def claim(spool: Spool, path: str, body: bytes = b"content") -> str:
+    write(spool.watch.path / path, body)
+    return spool.claim(path)
+
+
+def finish(spool: Spool, path: str) -> str | None:
+    with spool.take(path) as queued:
+        assert queued is not None
+        return spool.finish(queued)
+
+
+def fail(spool: Spool, path: str, text: str = "why") -> str:
+    with spool.take(path) as queued:
+        assert queued is not None
+        return spool.fail(queued, {"reason": text})
+
+
+def everything(spool: Spool) -> list[bytes | str]:
+    folders = (spool.watch, spool.queued, spool.uploaded, spool.failed)
+    return [body for folder in folders for path, body in tree(folder.path).items() if not path.startswith(".reason")]
+
+
+def test_names_go_on_in_the_order_of_arrival(spool: Spool) -> None:
+    """Drops of one name are numbered from those that are queued and those that were sent."""
+    assert claim(spool, "d/a.csv", b"1") == "d/a.csv"
+    assert claim(spool, "d/a.csv", b"2") == "d/a-Version-2.csv"
+    finish(spool, "d/a.csv")
+    finish(spool, "d/a-Version-2.csv")
+    assert claim(spool, "d/a.csv", b"3") == "d/a-Version-3.csv"
+    assert sorted(map(str, everything(spool))) == ["b'1'", "b'2'", "b'3'"]
+
+
+def test_a_version_moved_back_is_counted_on(spool: Spool) -> None:
+    """A file from UploadedToS3 put into Watch again never nests its number."""
+    for _ in range(2):
+        finish(spool, claim(spool, "a.csv"))
+    os.rename(spool.uploaded.path / "a-Version-2.csv", spool.watch.path / "a-Version-2.csv")
+    assert spool.claim("a-Version-2.csv") == "a-Version-2.csv"
+    assert claim(spool, "a-Version-2.csv") == "a-Version-3.csv"
+
+
+def test_a_vanished_file_is_not_claimed(spool: Spool) -> None:
+    """FileNotFoundError, and nothing appears."""
+    with pytest.raises(FileNotFoundError):
+        spool.claim("a")
+    assert everything(spool) == []
+
+
+def test_finish_and_fail_leave_no_empty_folders(spool: Spool) -> None:
+    """QueuedForUpload is empty when its files are gone; the folders of Watch belong to the person."""
+    finish(spool, claim(spool, "d/e/a"))
+    fail(spool, claim(spool, "d/f/b"))
+    assert os.listdir(spool.queued.path) == []
+    assert (spool.watch.path / "d/e").is_dir()
+    assert tree(spool.uploaded.path) == {"d/e/a": b"content"}
+
+
+def test_only_one_takes_a_file(spool: Spool) -> None:
+    """The second gets None until the first is done."""
+    path = claim(spool, "a")
+    with spool.take(path) as first, spool.take(path) as second:
+        assert first is not None
+        assert second is None
+    with spool.take(path) as again:
+        assert again is not None
+
+
+@pytest.mark.parametrize("what", ["gone", "folder", "link", "pipe", "link/x", "file/x"])
+def test_only_files_are_taken(spool: Spool, tmp_path: Path, what: str) -> None:
+    """Never a link's target, a folder, a pipe that would block, nor a path through either."""
+    top = spool.queued.path
+    write(top / "file")
+    write(tmp_path / "outside/x")
+    (top / "folder").mkdir()
+    (top / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(top / "pipe")
+    with spool.take(what) as queued:
+        assert queued is None
+
+
+def test_a_replaced_file_is_not_finished(spool: Spool) -> None:
+    """What came under the name meanwhile stays queued; the locked file goes nowhere."""
+    path = claim(spool, "a", b"first")
+    with spool.take(path) as queued:
+        assert queued is not None
+        os.rename(spool.queued.path / "a", spool.queued.path / "moved")
+        write(spool.queued.path / "a", b"second")
+        assert not spool.still_there(queued)
+        assert spool.finish(queued) is None
+    assert tree(spool.queued.path) == {"a": b"second", "moved": b"first"}
+    assert tree(spool.uploaded.path) == {}
+
+
+def test_a_removed_file_is_not_finished(spool: Spool) -> None:
+    """A person took it away after it was announced."""
+    with spool.take(claim(spool, "a")) as queued:
+        assert queued is not None
+        (spool.queued.path / "a").unlink()
+        assert spool.finish(queued) is None
+
+
+def test_a_finished_file_never_replaces_one_of_the_name(spool: Spool) -> None:
+    """Somebody put a file into UploadedToS3: both stay."""
+    path = claim(spool, "a", b"ours")
+    write(spool.uploaded.path / "a", b"theirs")
+    assert finish(spool, path) == "a-Version-2"
+    assert tree(spool.uploaded.path) == {"a": b"theirs", "a-Version-2": b"ours"}
+
+
+def test_an_interrupted_claim_is_finished(tmp_path: Path) -> None:
+    """A kill between link and unlink left the file in Watch and QueuedForUpload: claimed again, it is there once."""
+    spool = Spool(*(make(tmp_path, name, "portable") for name in NAMES))
+    for _ in range(2):  # the first name, then a number
+        path = write(spool.watch.path / "a")
+        name = "a-Version-2" if (spool.queued.path / "a").exists() else "a"
+        os.link(path, spool.queued.path / name)
+        assert spool.claim("a") == name
+    assert sorted(tree(spool.queued.path)) == ["a", "a-Version-2"]
+    assert tree(spool.watch.path) == {}
+
+
+def test_renumbering_goes_on_from_every_side(spool: Spool) -> None:
+    """Names in the store, in QueuedForUpload and in UploadedToS3 all count; the lock goes along."""
+    for name in ("a-Version-3", "a-Version-4"):
+        write(spool.uploaded.path / name)
+    path = claim(spool, "a", b"mine")
+    with spool.take(path) as queued:
+        assert queued is not None
+        spool.renumber(queued, ["a-Version-6"])
+        assert queued.path == "a-Version-7"
+        assert spool.still_there(queued)
+        with spool.take(queued.path) as other:
+            assert other is None
+    assert tree(spool.queued.path) == {"a-Version-7": b"mine"}
+
+
+def test_a_failed_file_has_its_reason(spool: Spool) -> None:
+    """Path kept, reason beside it, and the same path again is the next version with a reason of its own."""
+    assert fail(spool, claim(spool, "d/a.csv", b"1"), "first") == "d/a.csv"
+    assert fail(spool, claim(spool, "d/a.csv", b"2"), "second \udcff") == "d/a-Version-2.csv"
+    top = spool.failed.path
+    assert (top / "d/a.csv").read_bytes() == b"1"
+    assert (top / "d/a-Version-2.csv").read_bytes() == b"2"
+    assert json.loads((top / ".reason/d/a.csv.json").read_text()) == {"reason": "first"}
+    assert "second" in (top / ".reason/d/a-Version-2.csv.json").read_text()
+
+
+def test_a_reason_is_never_without_its_file_being_kept(spool: Spool) -> None:
+    """A kill after the reason and before the move: the next try writes another reason and loses neither."""
+    path = claim(spool, "a")
+    write(spool.failed.path / ".reason/a.json", b"{}")
+    assert fail(spool, path) == "a-Version-2"
+    assert (spool.failed.path / ".reason/a.json").read_bytes() == b"{}"
+
+
+def test_a_long_name_fails_with_its_reason(spool: Spool) -> None:
+    """A name of 255 bytes leaves no room for `.json`: it is set aside all the same."""
+    names = ["x" * 255, "x" * 254 + "y", "x" * 251, "x" * 250, "é" * 127]
+    for name in names * 2:
+        failed = fail(spool, claim(spool, name))
+        assert (spool.failed.path / failed).read_bytes() == b"content"
+    assert len(os.listdir(spool.failed.path / ".reason")) == 10
+    assert f"{'x' * 250}.json" in os.listdir(spool.failed.path / ".reason")
+
+
+def test_claims_are_durable_target_first(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder a file went to is synced before the folder it left; else a power cut may lose both names."""
+    write(spool.watch.path / "d/a")
+    path = spool.claim("d/a")
+    synced: list[int] = []
+    original = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), original(fd))[1])
+    spool.sync_claims({"d/a": path})
+    assert synced == [os.stat(folder.path / "d").st_ino for folder in (spool.queued, spool.watch)]

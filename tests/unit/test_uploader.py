@@ -1,0 +1,511 @@
+"""QueuedForUpload → S3 → SQS → UploadedToS3, over a store and a queue in memory and real folders."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import pacing
+from pipeline.aws.checksum import crc64nvme
+from pipeline.drop import DROP_ID
+from pipeline.folders import Folder
+from pipeline.names import encode_path
+from pipeline.pacing import Gate
+from pipeline.ports import LaterError, NeverError, PausedError
+from pipeline.spool import Spool
+from pipeline.uploader import Route, Uploader
+from tests.fakes import FakeQueue, FakeStore, Journal
+
+DEADLINE = 10.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll until true; the test fails after DEADLINE seconds."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.002)
+
+
+class Ingest:
+    """The ingest side of a machine, with one uploader."""
+
+    def __init__(self, root: Path, form: str = "key", on_conflict: str = "version", folder: str = "in") -> None:
+        self.root = root
+        folders = []
+        for name in ("Watch", "QueuedForUpload", "UploadedToS3", "Failed"):
+            (root / name).mkdir(exist_ok=True)
+            folders.append(Folder(root / name, durable=False))
+        self.spool = Spool(*folders)
+        self.journal = Journal()
+        self.store, self.queue = FakeStore(journal=self.journal), FakeQueue(self.journal)
+        self.route = Route(folder, form, "eu-west-1", on_conflict)
+        self.reports: list[tuple[str, str]] = []
+        self.uploader = self.new_uploader()
+
+    def new_uploader(self) -> Uploader:
+        """As after a restart."""
+        uploader = Uploader(
+            self.spool,
+            self.store,
+            self.queue,
+            self.route,
+            crc64nvme,
+            threads=4,
+            report=lambda what, path: self.reports.append((what, path)),
+        )
+        uploader.gate = Gate(base=0.001, cap=0.001)
+        return uploader
+
+    def drop(self, path: str, body: bytes) -> str:
+        """A file that the watcher has claimed: its path in QueuedForUpload."""
+        source = self.root / "Watch" / path
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(body)
+        return self.spool.claim(path)
+
+    def send(self, *paths: str) -> None:
+        """Offer paths once, as the watcher does, and let the uploader finish, retries included."""
+        hints = list(paths)
+        while hints:
+            self.uploader.step(lambda _seconds: hints.pop(0) if hints else None, 0.0)
+        self.finish()
+
+    def finish(self) -> None:
+        """Until nothing is in hand and nothing waits for another try."""
+
+        def idle() -> bool:
+            self.uploader.step(lambda _seconds: None, 0.0)
+            return not self.uploader._in_hand and not self.uploader._later
+
+        until(idle)
+
+    def files(self, folder: str) -> dict[str, bytes]:
+        """Path → content of every file in one of the folders."""
+        top = self.root / folder
+        return {str(item.relative_to(top)): item.read_bytes() for item in top.rglob("*") if item.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is tested in test_pacing."""
+    monkeypatch.setattr(pacing, "delay", lambda *_values: 0.0)
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Iterator[Ingest]:
+    side = Ingest(tmp_path)
+    yield side
+    side.uploader.close(5)
+
+
+def attributes_of(side: Ingest) -> list[dict[str, str]]:
+    return [said for _, said in side.queue.messages()]
+
+
+def test_the_order_of_effects(ingest: Ingest) -> None:
+    """The object is whole before its message is accepted; the file is archived only after that."""
+    seen: list[tuple[bytes, bool, bool]] = []
+
+    def at_acceptance(body: str) -> None:
+        seen.append((ingest.store.body(body), "a.csv" in ingest.files("UploadedToS3"), "a.csv" in queued()))
+
+    def queued() -> dict[str, bytes]:
+        return ingest.files("QueuedForUpload")
+
+    ingest.queue.before["accept"] = at_acceptance
+    ingest.send(ingest.drop("a.csv", b"content"))
+    assert seen == [(b"content", False, True)]
+    assert ingest.journal.entries == [("upload", "in/a.csv"), ("stored", "in/a.csv"), ("accepted", "in/a.csv")]
+    assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
+    assert queued() == {}
+
+
+@pytest.mark.parametrize("form", ["key", "s3-event"])
+def test_the_announcement_says_what_was_stored(tmp_path: Path, form: str) -> None:
+    """Path, size, checksum, time and id are those of the object, and the file's bytes and time are untouched."""
+    side = Ingest(tmp_path, form)
+    path = side.drop("d/é b.csv", b"12345")
+    os.utime(tmp_path / "QueuedForUpload" / path, ns=(1, -1_000_000_001))
+    side.send(path)
+    stored = side.store.look("in/d/é b.csv")
+    assert stored is not None
+    (said,) = attributes_of(side)
+    assert said["path"] == encode_path("d/é b.csv") == stored.metadata["path"]
+    assert (said["size"], said["format"], said["bucket"], said["etag"]) == ("5", form, "relay", stored.etag)
+    assert said["drop_id"] == stored.metadata[DROP_ID]
+    assert said["mtime"] == stored.metadata["mtime"] == "1969-12-31T23:59:58.999999999Z"
+    assert said["crc64nvme"] == stored.metadata["crc64nvme"]
+    assert (tmp_path / "UploadedToS3" / path).stat().st_mtime_ns == -1_000_000_001
+    side.uploader.close(5)
+
+
+def test_many_files_each_once(ingest: Ingest) -> None:
+    """Several at a time, hints doubled, empty files and folders among them: each is stored, announced and archived."""
+    contents = {f"d{number % 3}/f{number}": b"x" * number for number in range(40)}
+    paths = [ingest.drop(path, body) for path, body in contents.items()]
+    ingest.send(*paths, *paths)
+    assert ingest.files("UploadedToS3") == contents
+    assert ingest.store.contents() == {f"in/{path}": body for path, body in contents.items()}
+    assert sorted(ingest.queue.bodies()) == sorted(ingest.store.contents())
+    assert ingest.files("QueuedForUpload") == {}
+
+
+def test_an_earlier_try_is_recognised(ingest: Ingest) -> None:
+    """412 by our own object, after a kill or a lost answer: no second object, and the drop is announced."""
+    path = ingest.drop("a.csv", b"content")
+    ingest.store.trouble.lost_answers["upload"].append(LaterError("the answer was lost"))
+    ingest.send(path)
+    assert ingest.journal.of("stored") == ["in/a.csv"]
+    assert ingest.queue.bodies() == ["in/a.csv"]
+    assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
+
+
+def test_a_restart_after_the_put_recognises_it(ingest: Ingest) -> None:
+    """The id needs no memory: another process finds the object of the killed one to be its own."""
+    path = ingest.drop("a.csv", b"content")
+    ingest.queue.trouble.queued["send"].append(PausedError("killed here"))
+    ingest.uploader.step_alone(path)
+    assert ingest.queue.bodies() == []
+    ingest.uploader.close(0)
+    ingest.uploader = ingest.new_uploader()
+    ingest.send(path)
+    assert ingest.journal.of("stored") == ["in/a.csv"]
+    assert ingest.queue.bodies() == ["in/a.csv"]
+
+
+def test_another_drop_takes_the_next_version(ingest: Ingest) -> None:
+    """412 by another object: it stays, the file is renamed before its PUT and goes on under that name everywhere."""
+    ingest.store.put("in/d/a.csv", b"theirs")
+    ingest.store.put("in/d/a-Version-6.csv", b"theirs too")
+    ingest.store.put("in/d/a-Version-9/x.csv", b"no version of it")
+    names: list[list[str]] = []
+    ingest.store.before["upload"] = lambda _key: names.append(list(ingest.files("QueuedForUpload")))
+    ingest.send(ingest.drop("d/a.csv", b"ours"))
+    assert ingest.store.body("in/d/a.csv") == b"theirs"
+    assert ingest.store.body("in/d/a-Version-7.csv") == b"ours"
+    assert names == [["d/a.csv"], ["d/a-Version-7.csv"]]
+    assert ingest.files("UploadedToS3") == {"d/a-Version-7.csv": b"ours"}
+    assert ingest.queue.bodies() == ["in/d/a-Version-7.csv"]
+
+
+def test_versions_of_a_name_that_is_not_utf8(ingest: Ingest) -> None:
+    """Quoted keys are counted on as others are."""
+    ingest.store.put("in/%FF%20a.csv", b"theirs")
+    ingest.store.put("in/%FF%20a-Version-3.csv", b"theirs")
+    ingest.send(ingest.drop("\udcff a.csv", b"ours"))
+    assert ingest.store.body("in/%FF%20a-Version-4.csv") == b"ours"
+    assert attributes_of(ingest)[0]["path"] == "%FF%20a-Version-4.csv"
+
+
+def test_a_taken_key_that_cannot_be_seen_has_no_loop(ingest: Ingest) -> None:
+    """412 and then HEAD 404 (removed meanwhile, or hidden): the next version, once."""
+    ingest.store.put("in/a.csv", b"theirs")
+    ingest.store.before["look"] = ingest.store.remove
+    ingest.send(ingest.drop("a.csv", b"ours"))
+    assert ingest.store.contents() == {"in/a-Version-2.csv": b"ours"}
+    assert len(ingest.journal.of("upload")) == 2
+
+
+def test_on_name_conflict_fail(tmp_path: Path) -> None:
+    """The file goes to Failed with its reason; object and queue stay as they are."""
+    side = Ingest(tmp_path, on_conflict="fail")
+    side.store.put("in/a.csv", b"theirs")
+    side.send(side.drop("a.csv", b"ours"))
+    failed = side.files("Failed")
+    assert failed.pop("a.csv") == b"ours"
+    reason = json.loads(failed.pop(".reason/a.csv.json"))
+    assert "onNameConflict" in reason["reason"]
+    assert not failed
+    assert side.queue.bodies() == []
+    assert side.store.contents() == {"in/a.csv": b"theirs"}
+    side.uploader.close(5)
+
+
+def test_a_file_that_changes_during_its_upload(ingest: Ingest) -> None:
+    """The stale object is replaced, nobody was told of it, and the final content is announced once."""
+    path = ingest.drop("a.csv", b"first")
+    bodies = [b"second!", b"third, the last"]
+
+    def change(_key: str) -> None:
+        if bodies:
+            (ingest.root / "QueuedForUpload" / path).write_bytes(bodies.pop(0))
+
+    ingest.store.after["upload"] = change
+    ingest.send(path)
+    assert ingest.store.contents() == {"in/a.csv": b"third, the last"}
+    (said,) = attributes_of(ingest)
+    assert said["size"] == "15"
+    stored = ingest.store.look("in/a.csv")
+    assert stored is not None
+    assert said["etag"] == stored.etag
+    assert ingest.files("UploadedToS3") == {"a.csv": b"third, the last"}
+
+
+def test_a_file_that_changes_while_it_is_read(ingest: Ingest) -> None:
+    """Bytes that are not those of the checksum never become an object; the next try has the new content."""
+    path = ingest.drop("a.csv", b"first")
+    changed: list[str] = []
+
+    def change(key: str) -> None:
+        if not changed:
+            changed.append(key)
+            (ingest.root / "QueuedForUpload" / path).write_bytes(b"other")
+
+    ingest.store.before["upload"] = change
+    ingest.send(path)
+    assert ingest.journal.of("stored") == ["in/a.csv"]
+    assert ingest.store.body("in/a.csv") == b"other"
+    assert ingest.queue.bodies() == ["in/a.csv"]
+
+
+def test_a_file_that_is_being_written_waits(ingest: Ingest) -> None:
+    """Nothing is read while somebody writes; once the writer is gone the whole file goes."""
+    path = ingest.drop("a.csv", b"")
+    if not ingest.spool.queued.facilities.lease:
+        pytest.skip("this file system does not say who writes")
+    with (ingest.root / "QueuedForUpload" / path).open("wb") as writer:
+        ingest.uploader.step_alone(path)
+        assert ingest.journal.entries == []
+        writer.write(b"whole")
+    ingest.finish()
+    assert ingest.store.contents() == {"in/a.csv": b"whole"}
+
+
+def test_a_partial_object_of_ours_is_replaced(ingest: Ingest) -> None:
+    """A store killed in the middle of our PUT keeps half of it under our id: it is stored again, whole."""
+    path = ingest.drop("a.csv", b"content")
+    ingest.queue.trouble.queued["send"].append(PausedError("killed here"))
+    ingest.uploader.step_alone(path)
+    found = ingest.store.look("in/a.csv")
+    assert found is not None
+    ingest.store.put("in/a.csv", b"con", found.metadata)
+    ingest.finish()
+    assert ingest.store.body("in/a.csv") == b"content"
+    assert ingest.queue.bodies() == ["in/a.csv"]
+
+
+def test_only_what_was_refused_is_sent_again(ingest: Ingest) -> None:
+    """A batch that fails in part: each accepted message once, the refused one later, and its file archived last."""
+    paths = [ingest.drop(f"f{number}", b"x%d" % number) for number in range(8)]
+    refused: list[str] = []
+
+    def refuse(operation: str, body: str) -> LaterError | None:
+        if operation == "send" and body == "in/f3" and len(refused) < 2:
+            refused.append(body)
+            assert "f3" in ingest.files("QueuedForUpload")
+            return LaterError("throttled")
+        return None
+
+    ingest.queue.refuse = refuse
+    ingest.send(*paths)
+    assert sorted(ingest.journal.of("accepted")) == [f"in/f{number}" for number in range(8)]
+    assert len(refused) == 2
+    assert sorted(ingest.journal.of("stored")) == [f"in/f{number}" for number in range(8)]
+    assert len(ingest.files("UploadedToS3")) == 8
+
+
+def test_a_lost_answer_of_the_queue_makes_a_duplicate_and_no_loss(ingest: Ingest) -> None:
+    """Accepted, but the answer did not come: sent again, with the same id."""
+    ingest.queue.trouble.lost_answers["send"].append(LaterError("the answer was lost"))
+    ingest.send(ingest.drop("a.csv", b"content"))
+    first, second = attributes_of(ingest)
+    assert first["drop_id"] == second["drop_id"]
+    assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
+
+
+@pytest.mark.parametrize("operation", ["upload", "send"])
+def test_a_pause_shuts_the_gate_for_all_and_loses_nothing(ingest: Ingest, operation: str) -> None:
+    """Credentials or network gone: every file waits where it is, and all go through afterwards, each once."""
+    paths = [ingest.drop(f"f{number}", b"x%d" % number) for number in range(6)]
+    trouble = ingest.store.trouble if operation == "upload" else ingest.queue.trouble
+    trouble.queued[operation].extend([PausedError("no credentials")] * 5)
+    shut: list[float] = []
+    ingest.uploader.gate = Gate(base=0.02, cap=0.02)
+    original = ingest.uploader.gate.shut
+
+    def note(error: Exception) -> None:
+        original(error)
+        shut.append(ingest.uploader.gate.remaining())
+
+    ingest.uploader.gate.shut = note  # type: ignore[method-assign]
+    ingest.send(*paths)
+    assert len(shut) >= 5
+    assert max(shut) > 0
+    assert len(ingest.files("UploadedToS3")) == 6
+    assert sorted(ingest.journal.of("stored")) == [f"in/f{number}" for number in range(6)]
+    assert ingest.files("Failed") == {}
+
+
+def test_a_file_that_can_never_go_is_set_aside_with_the_reason(ingest: Ingest) -> None:
+    """Failed keeps the path; the reason lies beside it, as one harmless line; the next file is not held up."""
+    bad, good = ingest.drop("d/\x1b.csv", b"bad"), ingest.drop("good", b"good")
+    ingest.store.before["upload"] = lambda key: (_ for _ in ()).throw(NeverError("\x1b no")) if "d/" in key else None
+    ingest.send(bad, good)
+    failed = ingest.files("Failed")
+    assert failed.pop("d/\x1b.csv") == b"bad"
+    reason = json.loads(failed.pop(".reason/d/\x1b.csv.json"))
+    assert reason["path"] == "d/\\x1b.csv"
+    assert reason["reason"] == "\\x1b no"
+    assert not failed
+    assert ingest.files("UploadedToS3") == {"good": b"good"}
+    assert ingest.queue.bodies() == ["in/good"]
+
+
+def test_a_key_that_is_too_long_goes_to_failed(tmp_path: Path) -> None:
+    """No retry loop: 1,025 bytes can never be a key."""
+    side = Ingest(tmp_path, folder="f" * 1000)
+    side.send(side.drop("x" * 24, b"bad"), side.drop("x" * 23, b"good"))
+    assert side.files("Failed")["x" * 24] == b"bad"
+    assert side.files("UploadedToS3") == {"x" * 23: b"good"}
+    assert side.store.contents() == {f"{'f' * 1000}/{'x' * 23}": b"good"}
+    side.uploader.close(5)
+
+
+@pytest.mark.parametrize("room", [23, 14, 13])
+def test_a_version_whose_key_is_too_long_goes_to_failed(tmp_path: Path, room: int) -> None:
+    """The key fits and is taken, its next version does not fit: set aside, no retry loop, nothing replaced."""
+    folder, name = "f" * 1000, "x" * room
+    side = Ingest(tmp_path, folder=folder)
+    side.store.put(f"{folder}/{name}", b"theirs")
+    side.send(side.drop(name, b"ours"))
+    renamed = f"{name}-Version-2"
+    side.send(*side.files("QueuedForUpload"))
+    ended = {**side.files("Failed"), **side.files("UploadedToS3")}
+    assert b"ours" in ended.values()
+    assert side.files("QueuedForUpload") == {}
+    assert side.store.body(f"{folder}/{name}") == b"theirs"
+    if len(renamed) <= 23:
+        assert side.files("UploadedToS3") == {renamed: b"ours"}
+    side.uploader.close(5)
+
+
+def test_another_file_of_the_same_name_is_never_taken_for_the_sent_one(ingest: Ingest) -> None:
+    """Replaced in QueuedForUpload after the lock: the new file stays, is sent as itself, and neither is lost."""
+    path = ingest.drop("a.csv", b"first")
+    top = ingest.root / "QueuedForUpload"
+
+    def replace_it(_body: str) -> None:
+        if not (ingest.root / "taken-away").exists():
+            (top / path).rename(ingest.root / "taken-away")
+            (top / path).write_bytes(b"second")
+
+    ingest.queue.before["accept"] = replace_it
+    ingest.send(path)
+    assert ingest.files("UploadedToS3") == {}
+    assert ingest.files("QueuedForUpload") == {"a.csv": b"second"}
+    ingest.send(path)
+    assert ingest.store.contents() == {"in/a.csv": b"first", "in/a-Version-2.csv": b"second"}
+    assert ingest.files("UploadedToS3") == {"a-Version-2.csv": b"second"}
+
+
+def test_another_file_of_the_same_name_is_never_set_aside(ingest: Ingest) -> None:
+    """Replaced while its predecessor was refused for ever: the innocent one is sent."""
+    path = ingest.drop("a.csv", b"first")
+    top = ingest.root / "QueuedForUpload"
+
+    def refuse_first(_key: str) -> None:
+        if (top / path).read_bytes() == b"first":
+            (top / path).rename(ingest.root / "taken-away")
+            (top / path).write_bytes(b"second")
+            raise NeverError("too large")
+
+    ingest.store.before["upload"] = refuse_first
+    ingest.send(path)
+    assert "a.csv" not in ingest.files("Failed")
+    ingest.send(path)
+    assert ingest.files("UploadedToS3") == {"a.csv": b"second"}
+
+
+def test_a_file_refused_after_its_renumbering_is_set_aside_under_its_new_name(ingest: Ingest) -> None:
+    """The refusal means the file in hand, wherever it is by then, and nothing that came under its old name."""
+    ingest.store.put("in/a.csv", b"theirs")
+    path = ingest.drop("a.csv", b"ours")
+
+    def refuse(key: str) -> None:
+        if key == "in/a-Version-2.csv":
+            assert ingest.drop("a.csv", b"innocent") == "a.csv"
+            raise NeverError("no")
+
+    ingest.store.before["upload"] = refuse
+    ingest.send(path)
+    assert ingest.files("QueuedForUpload") == {"a.csv": b"innocent"}
+    assert ingest.files("Failed")["a-Version-2.csv"] == b"ours"
+
+
+def test_a_file_in_other_hands_is_left_alone(ingest: Ingest) -> None:
+    """The lock decides: a second hint for a file that another process works on starts nothing."""
+    path = ingest.drop("a.csv", b"content")
+    with ingest.spool.take(path) as held:
+        assert held is not None
+        ingest.send(path)
+    assert ingest.journal.entries == []
+    assert ingest.files("QueuedForUpload") == {"a.csv": b"content"}
+
+
+def test_hints_for_nothing_are_harmless(ingest: Ingest, tmp_path: Path) -> None:
+    """Gone, a folder, a link, a pipe: no request is made, nothing is opened that could block."""
+    top = tmp_path / "QueuedForUpload"
+    (top / "folder").mkdir()
+    (tmp_path / "secret").write_bytes(b"secret")
+    (top / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(top / "pipe")
+    ingest.send("gone", "folder", "link", "pipe", "folder/gone", "link/x")
+    assert ingest.journal.entries == []
+
+
+def test_an_error_of_one_file_does_not_pause_the_others(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError is this file's; it is tried again, and the gate stays open."""
+    bad, good = ingest.drop("bad", b"bad"), ingest.drop("good", b"good")
+    failures = [OSError(errno.EIO, "read error")] * 3
+
+    def read(_key: str) -> None:
+        if _key == "in/bad" and failures:
+            raise failures.pop()
+
+    ingest.store.before["upload"] = read
+    shut: list[Exception] = []
+    monkeypatch.setattr(ingest.uploader.gate, "shut", shut.append)
+    ingest.send(bad, good)
+    assert shut == []
+    assert not failures
+    assert ingest.files("UploadedToS3") == {"bad": b"bad", "good": b"good"}
+
+
+def test_work_is_reported_around_its_whole_time(ingest: Ingest) -> None:
+    """What a process has in hand is known before it begins and until it has ended, whatever came of it."""
+    path = ingest.drop("a", b"a")
+    ingest.store.before["upload"] = lambda _key: ingest.reports.append(("at work", path))
+    ingest.store.trouble.queued["upload"].append(LaterError("once"))
+    ingest.send(path)
+    one_try = [("begin", path), ("at work", path), ("end", path)]
+    assert ingest.reports == one_try * 2
+
+
+def test_a_stop_cancels_what_does_not_end_and_leaves_it_queued(ingest: Ingest) -> None:
+    """After shutdownSeconds the file is given up in a consistent state, and the next start sends it."""
+    path = ingest.drop("a.csv", b"content")
+    started = threading.Event()
+    stop = ingest.uploader
+
+    def hang(_key: str) -> None:
+        started.set()
+        assert stop._cancelled.wait(DEADLINE)
+        raise LaterError("the connection was cut")
+
+    ingest.store.before["upload"] = hang
+    stop.step(lambda _seconds: path, 0.0)
+    assert started.wait(DEADLINE)
+    stop.close(0.01)
+    assert ingest.files("QueuedForUpload") == {"a.csv": b"content"}
+    ingest.store.before.clear()
+    ingest.uploader = ingest.new_uploader()
+    ingest.send(path)
+    assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
