@@ -28,6 +28,7 @@ from pipeline.aws.classic import MULTIPART_FROM, ClassicStore
 from pipeline.ports import CancelledError, Content, LaterError, MissingError, NeverError, ObjectStore, TakenError
 from tests.contract import reach
 from tests.contract.proxy import Proxy, Request, one_answer, proxy
+from tests.fakes import FakeStore
 from tests.servers import REGION, Server, make_bucket
 
 ROOT = Path(__file__).parents[2]
@@ -124,9 +125,11 @@ def seaweed_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     return _served("seaweed", request, tmp_path)
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=[*SERVERS, "fake"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
-    return _served(request.param, request, tmp_path)
+    return (
+        Shelf("fake", FakeStore(), tmp_path) if request.param == "fake" else _served(request.param, request, tmp_path)
+    )
 
 
 def spare_ministack(shelf: Shelf, size: int) -> None:
