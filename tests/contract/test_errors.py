@@ -1,4 +1,4 @@
-"""Every error a person may meet: the kind the workers see, and the text, which says what, where, and what to do next."""
+"""Every error a person may meet: the kind the workers see, and the text, which says what to do next."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_one_code_for_three_things(message: str, kind: type[RelayError]) -> None
         (boto.ResponseStreamingError(error="broken"), LaterError, ""),
         (boto.IncompleteReadError(actual_bytes=1, expected_bytes=2), LaterError, ""),
         (boto.HTTPClientError(error="anything"), LaterError, ""),
-        (urllib3.SSLError("record"), LaterError, ""),
+        (urllib3.SSLError(OSError("record")), LaterError, ""),
         (urllib3.ProtocolError("broken"), LaterError, ""),
         (boto.SSLError(endpoint_url="https://x", error="self-signed"), PausedError, "AWS_CA_BUNDLE"),
         (boto.ProxyConnectionError(proxy_url="http://p"), PausedError, ""),
