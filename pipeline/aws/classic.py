@@ -30,11 +30,6 @@ MULTIPART_FROM = 4 * PART_SIZE
 _CHUNK = 1024 * 1024
 
 
-def never() -> bool:
-    """The answer of a caller that does not cancel."""
-    return False
-
-
 class ClassicStore:
     """One bucket through botocore. Safe to use from several threads."""
 
@@ -50,7 +45,7 @@ class ClassicStore:
         metadata: Mapping[str, str],
         *,
         replaces: str | None = None,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = bool,
     ) -> StoredObject:
         """See ports.ObjectStore."""
         stop_if(cancelled(), self._what("PUT", key))
@@ -78,7 +73,7 @@ class ClassicStore:
         return _stored(key, answer)
 
     def download(
-        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = never
+        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = bool
     ) -> StoredObject:
         """See ports.ObjectStore."""
         what = self._what("GET", key)

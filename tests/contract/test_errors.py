@@ -128,7 +128,7 @@ def test_one_code_for_three_things(message: str, kind: type[RelayError]) -> None
         (boto.HTTPClientError(error="anything"), LaterError, ""),
         (urllib3.SSLError(OSError("record")), LaterError, ""),
         (urllib3.ProtocolError("broken"), LaterError, ""),
-        (boto.SSLError(endpoint_url="https://x", error="self-signed"), PausedError, "AWS_CA_BUNDLE"),
+        (boto.SSLError(endpoint_url="https://x", error=OSError("self-signed")), PausedError, "AWS_CA_BUNDLE"),
         (boto.ProxyConnectionError(proxy_url="http://p"), PausedError, ""),
         (boto.NoCredentialsError(), PausedError, "aws_access_key_id"),
         (boto.CredentialRetrievalError(provider="sso", error_msg="no"), PausedError, "aws_access_key_id"),
