@@ -16,8 +16,8 @@ from app_properties import EMBEDDED, Settings
 from pipeline.aws import sqs
 from pipeline.aws.checksum import crc64nvme
 from pipeline.aws.classic import ClassicStore
-from pipeline.aws.errors import code_of, describe, translate
-from pipeline.ports import EXIT_CONFIG, RelayError, StartupError
+from pipeline.aws.errors import code_of, describe, translate, translated
+from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
 
 __all__ = ["Aws", "crc64nvme"]
 
@@ -27,7 +27,7 @@ _CONNECT_SECONDS = 5
 _READ_SECONDS = 60  # longer than a long poll of 20 s
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
 _PROBE = ".relay/probe"
-_DEFINITE = {"NotImplemented", "MethodNotAllowed", "NoSuchBucket"}
+_UNKNOWN_HEADER = {"NotImplemented", "MethodNotAllowed"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,8 @@ class Aws:
     def queue(self, concurrency: int = 4) -> sqs.Queue:
         """The queue, created if it is missing."""
         client = self._client("sqs", concurrency)
-        try:
+        with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_or_create(client, self.settings.aws_sqs, self.settings.visibility_seconds)
-        except (ClientError, BotoCoreError) as error:
-            raise translate(error, f"find the queue {self.settings.aws_sqs!r}") from error
 
     def check(self) -> str:
         """See, before anything moves, that bucket and queue answer; the queue's URL. StartupError (69 or 78) if not."""
@@ -68,7 +66,10 @@ class Aws:
             return "aws_access_key_id and aws_secret_key of the properties file"
         if self._uses_embedded():
             return "none needed"
-        credentials = self._session().get_credentials()
+        try:
+            credentials = self._session().get_credentials()
+        except BotoCoreError as error:
+            raise StartupError(describe(error, "find credentials")) from error
         if credentials is None:
             raise StartupError(
                 "no credentials: set aws_access_key_id and aws_secret_key, or aws_profile, or any source of the "
@@ -95,14 +96,13 @@ class Aws:
         for _ in range(2):
             try:
                 client.put_object(Bucket=self.settings.aws_s3_bucket, Key=key, Body=b"", IfNoneMatch="*")
-            except ClientError as error:
-                if code_of(error) == "PreconditionFailed":
+            except (ClientError, BotoCoreError) as error:
+                if code_of(error) in _UNKNOWN_HEADER:
+                    break
+                problem = translate(error, f"probe s3://{self.settings.aws_s3_bucket}/{key}")
+                if isinstance(problem, TakenError):
                     return True
-                if code_of(error) not in _DEFINITE:
-                    raise translate(error, f"probe s3://{self.settings.aws_s3_bucket}/{key}") from error
-                break
-            except BotoCoreError as error:
-                raise translate(error, f"probe s3://{self.settings.aws_s3_bucket}/{key}") from error
+                raise problem from error
         log.warning("this store ignores If-None-Match: every PUT asks first, and two writers of one key can collide")
         return False
 
@@ -123,9 +123,8 @@ class Aws:
             make: Any = self._session().client
             return make(service, endpoint_url=self._endpoint(service), config=config)
         except (BotoCoreError, ValueError) as error:
-            raise StartupError(
-                f"make a client for {service}: {error}; check aws_region and the endpoint keys", EXIT_CONFIG
-            ) from error
+            text = describe(error, f"make a client for {service}")
+            raise StartupError(f"{text}; check aws_region and the endpoint keys", EXIT_CONFIG) from error
 
     def _session(self) -> boto3.session.Session:
         settings = self.settings
@@ -139,7 +138,7 @@ class Aws:
         except ProfileNotFound as error:
             raise StartupError(f"{error}; correct aws_profile, or leave it empty", EXIT_CONFIG) from error
         except BotoCoreError as error:
-            raise StartupError(f"the shared AWS configuration: {error}; correct that file", EXIT_CONFIG) from error
+            raise StartupError(describe(error, "read the AWS configuration files"), EXIT_CONFIG) from error
 
     def _endpoint(self, service: str) -> str | None:
         special = self.settings.aws_endpoint_url_s3 if service == "s3" else self.settings.aws_endpoint_url_sqs

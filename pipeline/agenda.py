@@ -42,6 +42,11 @@ class Agenda:
                 heapq.heappush(self._later, (time.monotonic() + again.seconds, again.path))
                 self._waiting.add(again.path)
 
+    def is_empty(self) -> bool:
+        """Whether nothing is in hand and nothing waits for another try."""
+        with self._lock:
+            return not self._in_hand and not self._later
+
     def count(self, path: str, path_now: str) -> int:
         """How often the file, which may have another name by now, was tried in vain before."""
         with self._lock:

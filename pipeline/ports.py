@@ -121,7 +121,10 @@ class ObjectStore(Protocol):
         replaces: str | None = None,
         cancelled: Callable[[], bool] = ...,
     ) -> StoredObject:
-        """Store `content` under `key`, which must hold nothing (TakenError), or, with `replaces`, that ETag."""
+        """Store `content` under `key`, which must hold nothing (TakenError), or, with `replaces`, that ETag.
+
+        MissingError where `replaces` is given and nothing is there; LaterError if the file changed meanwhile.
+        """
         ...
 
     def look(self, key: str) -> StoredObject | None:

@@ -97,6 +97,10 @@ class Uploader:
             self._slots.acquire()
             self._work(path)
 
+    def idle(self) -> bool:
+        """Whether nothing is in hand and nothing waits for another try."""
+        return self._agenda.is_empty()
+
     def close(self, seconds: float) -> None:
         """Finish what is in hand within so many seconds, cancel the rest; everything stays consistent."""
         self.gate.stop()

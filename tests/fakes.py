@@ -190,6 +190,8 @@ class FakeStore:
         with self._lock:
             known = self._versions.get(key, [])
             etag = known[-1].stored.etag if known else None
+            if replaces and not known:
+                raise MissingError(f"PUT {key}: the key holds nothing that could be replaced")
             if not force and etag != replaces:
                 raise TakenError(f"PUT {key}: the key holds {etag}, not {replaces}")
             number = next(self._numbers)

@@ -1,4 +1,4 @@
-"""CRC64NVME, the checksum S3 keeps of whole objects, over an open file."""
+"""CRC64NVME, the checksum S3 keeps of whole objects; as text, base64 of the big-endian value (S3's headers)."""
 
 import base64
 import os
@@ -8,25 +8,37 @@ from awscrt.checksums import crc64nvme as _crc64nvme  # type: ignore[import-unty
 _CHUNK = 1024 * 1024
 
 
+class Crc64Nvme:
+    """A checksum that grows with what is added to it."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def add(self, data: bytes) -> None:
+        """Continue with these bytes."""
+        self._value = _crc64nvme(data, self._value)
+
+    def __str__(self) -> str:
+        return base64.b64encode(self._value.to_bytes(8, "big")).decode()
+
+
 def crc64nvme(fd: int) -> str:
-    """Base64 of the big-endian CRC64NVME of a whole file, as in `x-amz-checksum-crc64nvme`; reads by position."""
-    value, offset = 0, 0
+    """The checksum of a whole file; reads by position."""
+    checksum, offset = Crc64Nvme(), 0
     while chunk := os.pread(fd, _CHUNK, offset):
-        value = _crc64nvme(chunk, value)
+        checksum.add(chunk)
         offset += len(chunk)
-    return _text(value)
+    return str(checksum)
 
 
 def crc64nvme_of(data: bytes) -> str:
-    """The same of bytes in memory."""
-    return _text(crc64nvme_value(data))
+    """The checksum of bytes in memory."""
+    checksum = Crc64Nvme()
+    checksum.add(data)
+    return str(checksum)
 
 
 def crc64nvme_value(data: bytes) -> int:
     """The same as a number."""
     value: int = _crc64nvme(data)
     return value
-
-
-def _text(value: int) -> str:
-    return base64.b64encode(value.to_bytes(8, "big")).decode()

@@ -5,36 +5,29 @@ file replaced meanwhile is spliced. Here one descriptor, checked by the caller, 
 """
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pipeline.aws.checksum import crc64nvme_of
-from pipeline.aws.errors import stop_if, translated
-from pipeline.folders import lock
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws.body import PART_SIZE, body_of, checksum_of, ranges
+from pipeline.aws.checksum import Crc64Nvme
+from pipeline.aws.errors import code_of, kind_of, status_of, stop_if, translate, translated
+from pipeline.aws.journal import Journal
 from pipeline.names import printable
-from pipeline.ports import Content, LaterError, MissingError, RelayError, StoredObject, TakenError
+from pipeline.ports import Content, LaterError, MissingError, StoredObject, TakenError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 log = logging.getLogger(__name__)
 
-PART_SIZE = 8 * 1024 * 1024
-"""Bytes of a part, and of what one thread holds in memory; S3 asks for at least 5 MiB."""
 MULTIPART_FROM = 4 * PART_SIZE
 """Objects of this size and more go up in parts."""
-PART_LIMIT = 10_000
-"""Parts of one upload (Amazon S3 User Guide, "Multipart upload limits")."""
 _CHUNK = 1024 * 1024
-
-
-def never() -> bool:
-    """The answer of a caller that does not cancel."""
-    return False
 
 
 class ClassicStore:
@@ -42,8 +35,8 @@ class ClassicStore:
 
     def __init__(self, client: "S3Client", bucket: str, journal: Path, *, conditional: bool = True) -> None:
         """`journal`: where the ids of multipart uploads under way lie; `conditional`: If-None-Match is honoured."""
-        self._client, self.bucket, self._journal, self._conditional = client, bucket, journal, conditional
-        journal.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._client, self.bucket, self._conditional = client, bucket, conditional
+        self._journal = Journal(journal, bucket, self._abort)
 
     def upload(
         self,
@@ -52,28 +45,35 @@ class ClassicStore:
         metadata: Mapping[str, str],
         *,
         replaces: str | None = None,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = bool,
     ) -> StoredObject:
         """See ports.ObjectStore."""
         stop_if(cancelled(), self._what("PUT", key))
-        if content.size < MULTIPART_FROM:
-            return self._put(content, key, metadata, replaces)
-        return self._put_parts(content, key, metadata, replaces, cancelled)
+        try:
+            if content.size < MULTIPART_FROM:
+                return self._put(content, key, metadata, replaces)
+            return self._put_parts(content, key, metadata, replaces, cancelled)
+        except TakenError as error:
+            if replaces is not None and self.look(key) is None:  # some stores answer this, too, with 412
+                raise MissingError(f"{error}; nothing is there any more") from error
+            raise
 
     def look(self, key: str) -> StoredObject | None:
         """See ports.ObjectStore."""
         with translated(self._what("HEAD", key)):
             try:
                 answer = self._client.head_object(Bucket=self.bucket, Key=key)
-            except self._client.exceptions.ClientError as error:
+            except ClientError as error:
                 # HEAD has no body: a missing key and a missing bucket look alike; the PUT that follows tells.
-                if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                if kind_of(code_of(error), status_of(error)) is MissingError:
                     return None
+                if code_of(error).isdecimal():  # the bare status: LIST has a body that names the reason
+                    self._client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
                 raise
         return _stored(key, answer)
 
     def download(
-        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = never
+        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = bool
     ) -> StoredObject:
         """See ports.ObjectStore."""
         what = self._what("GET", key)
@@ -96,18 +96,19 @@ class ClassicStore:
 
     def abandon_uploads(self) -> int:
         """Abort the multipart uploads that a kill left in this bucket; how many. Those of living processes stay."""
-        return sum(self._abandon(record) for record in sorted(self._journal.glob("*.json")))
+        return self._journal.abandon()
 
     def _put(self, content: Content, key: str, metadata: Mapping[str, str], replaces: str | None) -> StoredObject:
         what = self._what("PUT", key)
         if not self._conditional:
             self._look_first(key, replaces, what)
-        body = os.pread(content.fd, content.size, 0)
+        body = body_of(content.fd, 0, content.size)
+        _refuse_changed(checksum_of(body), content, what)
         with translated(what):
             answer = self._client.put_object(
                 Bucket=self.bucket,
                 Key=key,
-                Body=body,
+                Body=cast(Any, body),
                 ContentLength=content.size,
                 ContentType=content.content_type,
                 Metadata=dict(metadata),
@@ -126,28 +127,50 @@ class ClassicStore:
     ) -> StoredObject:
         what = self._what("PUT", key)
         self._look_first(key, replaces, what)
-        with translated(what), self._upload_id(content, key, metadata) as upload:
-            parts = []
-            for number, offset, size in _ranges(content.size):
-                stop_if(cancelled(), what)
-                body = os.pread(content.fd, size, offset)
-                answer = self._client.upload_part(
+        self.abandon_uploads()  # an earlier try's, if the network broke and it could not be aborted then
+        with translated(what):
+            upload = self._create(content, key, metadata)
+            with self._journal.noted(key, upload):
+                parts = self._send_parts(content, key, upload, cancelled)
+                done = self._client.complete_multipart_upload(
                     Bucket=self.bucket,
                     Key=key,
                     UploadId=upload,
-                    PartNumber=number,
-                    Body=body,
-                    ChecksumCRC64NVME=crc64nvme_of(body),
+                    MultipartUpload={"Parts": cast(Any, parts)},
+                    **self._condition(replaces),
                 )
-                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-            done = self._client.complete_multipart_upload(
+        return _put_result(key, content, done, metadata, multipart=True)
+
+    def _create(self, content: Content, key: str, metadata: Mapping[str, str]) -> str:
+        return self._client.create_multipart_upload(
+            Bucket=self.bucket,
+            Key=key,
+            ContentType=content.content_type,
+            Metadata=dict(metadata),
+            ChecksumAlgorithm="CRC64NVME",
+            ChecksumType="FULL_OBJECT",
+        )["UploadId"]
+
+    def _send_parts(
+        self, content: Content, key: str, upload: str, cancelled: Callable[[], bool]
+    ) -> list[dict[str, int | str]]:
+        what, whole = self._what("PUT", key), Crc64Nvme()
+        parts: list[dict[str, int | str]] = []
+        for number, offset, size in ranges(content.size):
+            stop_if(cancelled(), what)
+            body = body_of(content.fd, offset, size)
+            answer = self._client.upload_part(
                 Bucket=self.bucket,
                 Key=key,
                 UploadId=upload,
-                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]  # the stub wants its own TypedDict
-                **self._condition(replaces),
+                PartNumber=number,
+                Body=cast(Any, body),
+                ChecksumCRC64NVME=str(checksum_of(body, whole)),
             )
-        return _put_result(key, content, done, metadata, multipart=True)
+            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        # Before it is complete: what is stored under the key would have to be replaced.
+        _refuse_changed(whole, content, what)
+        return parts
 
     def _what(self, verb: str, key: str) -> str:
         return f"{verb} s3://{self.bucket}/{printable(key)}"
@@ -155,7 +178,7 @@ class ClassicStore:
     def _condition(self, replaces: str | None) -> dict[str, Any]:
         if not self._conditional:
             return {}
-        return {"IfMatch": f'"{replaces}"'} if replaces else {"IfNoneMatch": "*"}
+        return {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": f'"{replaces}"'}
 
     def _look_first(self, key: str, replaces: str | None, what: str) -> None:
         """Large objects ask before they travel; a store that ignores If-None-Match is asked for every object."""
@@ -163,7 +186,7 @@ class ClassicStore:
         if replaces is None and found is not None:
             raise TakenError(f"{what}: the key holds an object")
         if replaces is not None and (found is None or found.etag != replaces):
-            raise TakenError(f"{what}: the key no longer holds the object that was to be replaced")
+            raise TakenError(f"{what}: the key does not hold the object that was to be replaced")
 
     def _copy(self, chunks: Iterator[bytes], fd: int, cancelled: Callable[[], bool], what: str) -> int:
         offset = 0
@@ -176,63 +199,23 @@ class ClassicStore:
                 view = view[written:]
         return offset
 
-    @contextlib.contextmanager
-    def _upload_id(self, content: Content, key: str, metadata: Mapping[str, str]) -> Iterator[str]:
-        """A multipart upload, noted durably before its first part and aborted unless it is completed."""
-        name = metadata.get("drop_id") or f"upload-{os.getpid()}-{content.fd}"
-        record = self._journal / f"{name}.json"
-        with record.open("w", encoding="utf-8") as file:
-            lock(file.fileno())  # held while the upload lives: abandon_uploads leaves it alone
-            upload = self._client.create_multipart_upload(
-                Bucket=self.bucket,
-                Key=key,
-                ContentType=content.content_type,
-                Metadata=dict(metadata),
-                ChecksumAlgorithm="CRC64NVME",
-                ChecksumType="FULL_OBJECT",
-            )["UploadId"]
-            json.dump({"bucket": self.bucket, "key": key, "upload_id": upload, "drop_id": name}, file)
-            file.flush()
-            os.fsync(file.fileno())
-            try:
-                yield upload
-            except BaseException:
-                self._abort(key, upload)
-                raise
-            finally:
-                record.unlink(missing_ok=True)
-
-    def _abandon(self, record: Path) -> int:
-        with contextlib.suppress(FileNotFoundError), record.open("r+", encoding="utf-8") as file:
-            if not lock(file.fileno()):
-                return 0
-            try:
-                noted = json.load(file)
-            except ValueError:  # killed before the id was written: the upload, if any, was never used
-                noted = {}
-            if noted.get("bucket", self.bucket) != self.bucket:
-                return 0
-            if noted:
-                self._abort(noted["key"], noted["upload_id"])
-            record.unlink(missing_ok=True)
-            return 1
-        return 0
-
-    def _abort(self, key: str, upload: str) -> None:
+    def _abort(self, key: str, upload: str) -> bool:
+        """Whether the upload is gone: aborted now or before, or completed."""
         try:
-            with translated(self._what("abort the multipart upload of", key)):
-                self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
-        except MissingError:
-            return  # completed or aborted before
-        except RelayError as error:
-            log.warning("a multipart upload stays behind, let a lifecycle rule remove it: %s", error)
+            self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+        except (ClientError, BotoCoreError) as error:
+            if code_of(error) == "NoSuchUpload":
+                return True
+            problem = translate(error, self._what("abort the multipart upload of", key))
+            log.warning("a multipart upload stays for now: %s", problem)
+            return False
+        return True
 
 
-def _ranges(size: int) -> Iterator[tuple[int, int, int]]:
-    """(part number, offset, bytes) of each part; parts grow where PART_LIMIT of them would not do."""
-    part = max(PART_SIZE, -(-size // PART_LIMIT))
-    for number, offset in enumerate(range(0, size, part), 1):
-        yield number, offset, min(part, size - offset)
+def _refuse_changed(read: Crc64Nvme, content: Content, what: str) -> None:
+    """LaterError if what was read is not what the caller computed the checksum of."""
+    if str(read) != content.crc64nvme:
+        raise LaterError(f"{what}: the file changed while it was uploaded")
 
 
 def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
@@ -240,6 +223,7 @@ def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
         key,
         size=answer["ContentLength"],
         etag=answer["ETag"].strip('"'),
+        multipart="-" in answer["ETag"],  # the number of parts follows it
         version_id=answer.get("VersionId"),
         metadata={name.lower(): value for name, value in answer.get("Metadata", {}).items()},
         request_id=answer.get("ResponseMetadata", {}).get("RequestId", ""),

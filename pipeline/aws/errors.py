@@ -1,10 +1,14 @@
 """botocore's errors → the few kinds the workers know, with a text that says what happened, where, and what to do."""
 
 import contextlib
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from botocore import exceptions as boto
+from urllib3.exceptions import HTTPError
 
+from pipeline.names import printable
 from pipeline.ports import (
     CancelledError,
     LaterError,
@@ -17,107 +21,136 @@ from pipeline.ports import (
 )
 
 # Error codes of S3 and SQS (Amazon S3 API Reference, "Error responses"; Amazon SQS API Reference, "Common errors").
-_TAKEN = {"PreconditionFailed", "412"}
-_MISSING = {"NoSuchKey", "404", "NotFound", "NoSuchVersion"}
-_NEVER = {
-    "EntityTooLarge",
-    "KeyTooLongError",
-    "MetadataTooLarge",
-    "InvalidMessageContents",
-    "AWS.SimpleQueueService.BatchRequestTooLong",
+_PERMISSIONS = "give this identity the permissions listed in README under 'Use with AWS'"
+_ACCESS_KEY = "correct aws_access_key_id, or leave both keys empty for the default credential chain"
+_SECRET_KEY = "correct aws_secret_key"  # noqa: S105  # advice, not a password
+_RENEW = "renew the session's credentials"
+_CLOCK = "set this machine's clock (for instance with NTP)"
+_REGION = "set aws_region to the bucket's region"
+_QUEUE = "create the queue, or correct aws_sqs and aws_region"
+_BUCKET = "create the bucket, or correct aws_s3_bucket; the program never creates one"
+_KMS_KEY = "check that the KMS key exists, is enabled, and may be used by this identity"
+_ENDPOINT = "check that the endpoint is up, aws_endpoint_url, aws_region and the network"
+_CHAIN = "set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
+
+DENIED = {"AccessDenied", "AccessDeniedException", "403", "401"}
+"""The identity is known and may not."""
+_PAUSED = dict.fromkeys(DENIED, _PERMISSIONS) | {
+    "NoSuchBucket": _BUCKET,
+    "InvalidAccessKeyId": _ACCESS_KEY,
+    "InvalidClientTokenId": _ACCESS_KEY,
+    "UnrecognizedClientException": _ACCESS_KEY,
+    "SignatureDoesNotMatch": _SECRET_KEY,
+    "InvalidSignatureException": _SECRET_KEY,
+    "ExpiredToken": _RENEW,
+    "ExpiredTokenException": _RENEW,
+    "InvalidToken": _RENEW,
+    "TokenRefreshRequired": _RENEW,
+    "RequestExpired": _CLOCK,
+    "RequestTimeTooSkewed": _CLOCK,
+    "PermanentRedirect": _REGION,
+    "301": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "AWS.SimpleQueueService.NonExistentQueue": _QUEUE,
+    "QueueDoesNotExist": _QUEUE,
 }
-_RECEIPT = {
-    "ReceiptHandleIsInvalid",
-    "AWS.SimpleQueueService.MessageNotInflight",
-    "MessageNotInflight",
-    "InvalidParameterValue",
+"""What a person has to mend, and how: it is true for every file."""
+_CODES: dict[str, type[RelayError]] = {
+    **dict.fromkeys(("PreconditionFailed", "412"), TakenError),
+    **dict.fromkeys(("NoSuchKey", "404", "NotFound", "NoSuchVersion"), MissingError),
+    **dict.fromkeys(("ReceiptHandleIsInvalid", "MessageNotInflight"), ReceiptError),
+    **dict.fromkeys(("EntityTooLarge", "KeyTooLongError", "MetadataTooLarge", "InvalidMessageContents"), NeverError),
+    "BatchRequestTooLong": NeverError,
+    # SQS and S3 say these with HTTP 403, which otherwise means everything.
+    **dict.fromkeys(("RequestThrottled", "OverLimit", "InvalidObjectState"), LaterError),
+    **dict.fromkeys(_PAUSED, PausedError),
 }
-_ADVICE = {
-    "NoSuchBucket": "create the bucket, or correct aws_s3_bucket; the program never creates one",
-    "AccessDenied": "give this identity the permissions listed in README under 'Use with AWS'",
-    "AccessDeniedException": "give this identity the permissions listed in README under 'Use with AWS'",
-    "403": "give this identity the permissions listed in README under 'Use with AWS'",
-    "InvalidAccessKeyId": "correct aws_access_key_id, or leave both keys empty for the default credential chain",
-    "InvalidClientTokenId": "correct aws_access_key_id, or leave both keys empty for the default credential chain",
-    "SignatureDoesNotMatch": "correct aws_secret_key",
-    "ExpiredToken": "renew the session's credentials",
-    "ExpiredTokenException": "renew the session's credentials",
-    "RequestTimeTooSkewed": "set this machine's clock (for instance with NTP)",
-    "PermanentRedirect": "set aws_region to the bucket's region",
-    "301": "set aws_region to the bucket's region",
-    "AuthorizationHeaderMalformed": "set aws_region to the bucket's region",
-    "IllegalLocationConstraintException": "set aws_region to the bucket's region",
-    "AWS.SimpleQueueService.NonExistentQueue": "create the queue, or correct aws_sqs and aws_region",
-    "QueueDoesNotExist": "create the queue, or correct aws_sqs and aws_region",
-    "KMS.DisabledException": "enable the KMS key",
-    "KMSDisabledException": "enable the KMS key",
-}
-_KINDS: tuple[tuple[Container[str], type[RelayError]], ...] = (
-    (_TAKEN, TakenError),
-    (_ADVICE, PausedError),  # whatever a person has to mend is true for every file
-    (_MISSING, MissingError),
-    (_NEVER, NeverError),
+_PAUSING_ERRORS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.MetadataRetrievalError,
+    boto.ProfileNotFound,
+    boto.NoRegionError,
+    boto.InvalidRegionError,
+    boto.EndpointConnectionError,
+    boto.ConnectTimeoutError,
+    boto.ProxyConnectionError,
+    boto.SSLError,
+)
+_ADVICE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError), _CHAIN),
+    ((boto.TokenRetrievalError, boto.SSOError), _RENEW),
+    ((boto.NoRegionError, boto.InvalidRegionError), "correct aws_region"),
+    ((boto.SSLError,), "check the endpoint's certificate, or give its authority in AWS_CA_BUNDLE"),
+    ((boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionClosedError), _ENDPOINT),
+)
+_TEXT_LIMIT = 300
+_SECRETS = (
+    (re.compile(r"//[^/@\s]*@"), "//***@"),  # credentials in an endpoint's URL
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"), "***"),
+    (re.compile(r"(Credential|Signature|X-Amz-Security-Token)=[^\s,&'\"]+", re.IGNORECASE), r"\1=***"),
 )
 
 
 def code_of(error: Exception) -> str:
     """The service's error code; "" if the error did not come from the service."""
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, boto.ClientError) else ""
+    return _answer(error)[0] if isinstance(error, boto.ClientError) else ""
 
 
-def advice_for(code: str) -> str:
+def advice_for(code: str, message: str = "") -> str:
     """What a person can do about an error code; "" if nothing special."""
-    return _ADVICE.get(code, "")
+    if "Signature expired" in message or "Signature not yet current" in message:
+        return _CLOCK  # what SQS says, under the code of a wrong secret
+    if code == "InvalidObjectState":
+        return "restore the object from its archive"
+    return _PAUSED.get(code, "") or (_KMS_KEY if _is_kms(code) else "")
 
 
 def kind_of(code: str, status: int, message: str = "") -> type[RelayError]:
     """The kind of a service's answer."""
-    for codes, kind in _KINDS:
-        if code in codes:
-            return kind
-    if code in _RECEIPT and ("receipt" in message.lower() or "visibility" in message.lower() or "Receipt" in code):
-        return ReceiptError
-    if "InvalidParameterValue" in code or status in (401, 403):
-        return NeverError if status == 400 else PausedError
+    known = _CODES.get(code) or _CODES.get(code.removeprefix("AWS.SimpleQueueService."))
+    if known is not None:
+        return known
+    if code == "InvalidParameterValue":  # SQS: a receipt that expired, 12 hours in flight, or a message it refuses
+        return ReceiptError if re.search("receipt|visibility", message, re.IGNORECASE) else NeverError
+    if _is_kms(code) or status in (401, 403):
+        return PausedError
     return LaterError  # throttling, 409, 5xx, checksum damaged on the way, and whatever we have not met yet
 
 
 def describe(error: Exception, what: str) -> str:
     """One sentence for a person: the operation, the code, the status, the request id, and what to do next."""
     if not isinstance(error, boto.ClientError):
-        return f"{what}: {error}{_connection_advice(error)}"
+        advice = next((text for kinds, text in _ADVICE if isinstance(error, kinds)), "")
+        return f"{what}: {_clean(str(error))}" + (f"; {advice}" if advice else "")
+    code, message = _answer(error)
     meta = error.response.get("ResponseMetadata", {})
-    code = code_of(error)
-    text = str(error.response.get("Error", {}).get("Message", "")).strip() or "no text"
-    advice = advice_for(code)
     details = f"{code}, HTTP {meta.get('HTTPStatusCode', '?')}, request {meta.get('RequestId') or 'unknown'}"
-    return f"{what}: {text} ({details})" + (f"; {advice}" if advice else "")
+    advice = advice_for(code, message)
+    return f"{what}: {_clean(message)} ({details})" + (f"; {advice}" if advice else "")
+
+
+def describe_entry(failed: Mapping[str, Any], what: str) -> RelayError:
+    """The error of one entry of an SQS batch."""
+    code, message = str(failed.get("Code", "")), str(failed.get("Message") or "")
+    advice = advice_for(code, message)
+    text = f"{what}: {_clean(message)} ({code})" + (f"; {advice}" if advice else "")
+    return kind_of(code, 400 if failed.get("SenderFault") else 500, message)(text)
 
 
 def translate(error: Exception, what: str) -> RelayError:
     """The RelayError for any error of botocore or urllib3, its text naming `what` was tried."""
     text = describe(error, what)
     if isinstance(error, boto.ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        return kind_of(code_of(error), status, message)(text)
-    if isinstance(
-        error,
-        (
-            boto.NoCredentialsError,
-            boto.PartialCredentialsError,
-            boto.CredentialRetrievalError,
-            boto.TokenRetrievalError,
-        ),
-    ):
+        code, message = _answer(error)
+        return kind_of(code, status_of(error), message)(text)
+    if isinstance(error, _PAUSING_ERRORS):
         return PausedError(text)
-    if isinstance(
-        error, (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.SSLError, boto.ProxyConnectionError)
-    ):
-        return PausedError(text)
-    if isinstance(error, boto.ParamValidationError):
-        return NeverError(text)
-    return LaterError(text)
+    return NeverError(text) if isinstance(error, boto.ParamValidationError) else LaterError(text)
 
 
 @contextlib.contextmanager
@@ -125,8 +158,14 @@ def translated(what: str) -> Iterator[None]:
     """Raise whatever botocore raises inside as its RelayError."""
     try:
         yield
-    except (boto.ClientError, boto.BotoCoreError, boto.HTTPClientError) as error:
+    # botocore lets some of urllib3's errors pass while a body is read: one of TLS, for instance.
+    except (boto.ClientError, boto.BotoCoreError, HTTPError) as error:
         raise translate(error, what) from error
+
+
+def status_of(error: boto.ClientError) -> int:
+    """The HTTP status of an answer; 0 if it is not known."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def stop_if(cancelled: bool, what: str) -> None:
@@ -135,11 +174,29 @@ def stop_if(cancelled: bool, what: str) -> None:
         raise CancelledError(f"{what}: stopped, to be taken up again")
 
 
-def _connection_advice(error: Exception) -> str:
-    if isinstance(error, boto.NoCredentialsError):
-        return "; set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
-    if isinstance(error, (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionClosedError)):
-        return "; check that the endpoint is up, aws_endpoint_url, aws_region and the network"
-    if isinstance(error, boto.SSLError):
-        return "; check the endpoint's certificate, or give its authority in AWS_CA_BUNDLE"
-    return ""
+def _answer(error: boto.ClientError) -> tuple[str, str]:
+    """Code and message. Where a store answers in a format not its own, both are dug out of the raw text."""
+    said = error.response.get("Error", {})
+    code, message = str(said.get("Code", "")), str(said.get("Message") or "")
+    if "<Code>" in message:
+        code = _element("Code", message) or code
+        message = _element("Message", message)
+    return code, message
+
+
+def _element(name: str, xml: str) -> str:
+    found = re.search(rf"<{name}>([^<]*)</{name}>", xml)
+    return found.group(1).strip() if found else ""
+
+
+def _clean(message: str) -> str:
+    """The first line: SQS appends the string it signed, a session's token in it."""
+    line = (message.strip().splitlines() or [""])[0]
+    for pattern, instead in _SECRETS:
+        line = pattern.sub(instead, line)
+    return printable(line[:_TEXT_LIMIT]) or "no text"
+
+
+def _is_kms(code: str) -> bool:
+    """S3 and SQS have two spellings each, KMS.DisabledException and KmsDisabled."""
+    return code.lower().startswith("kms") and "throttl" not in code.lower()

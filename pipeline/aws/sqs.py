@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
-from pipeline.aws.errors import advice_for, code_of, describe, kind_of, translate, translated
+from pipeline.aws.errors import DENIED, code_of, describe, describe_entry, translate, translated
 from pipeline.names import printable
-from pipeline.ports import Message, ReceiptError, Received, RelayError, StartupError
+from pipeline.ports import LaterError, Message, NeverError, PausedError, Received, RelayError, StartupError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -18,11 +18,14 @@ log = logging.getLogger(__name__)
 
 BATCH = 10
 """Messages in one call (Amazon SQS Developer Guide, "Message quotas")."""
+ATTRIBUTES = 10
+"""Attributes of one message (the same)."""
 RETENTION_SECONDS = 10 * 24 * 3600
 DEAD_RETENTION_SECONDS = 14 * 24 * 3600
 """The longest SQS keeps a message: dead letters must outlive the queue they came from."""
 MAX_RECEIVES = 100
 LONG_POLL_SECONDS = 20
+_REFUSED = ("InvalidAttributeValue", "InvalidParameterValue", "QueueDeletedRecently", "InvalidAddress")
 _MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
@@ -37,8 +40,11 @@ class Queue:
     def send(self, messages: Sequence[Message]) -> list[RelayError | None]:
         """See ports.MessageQueue."""
         entries = [{"Id": str(index), **self._entry(message)} for index, message in enumerate(messages)]
-        with translated(f"send to {self.url}"):
-            answer = self._client.send_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
+        try:
+            with translated(f"send to {self.url}"):
+                answer = self._client.send_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
+        except NeverError as error:  # all are refused for one, or for their sum: find out which
+            return [error] if len(messages) == 1 else [self.send([message])[0] for message in messages]
         return self._outcomes(len(entries), answer, "send to")
 
     def receive(self, limit: int, wait: int) -> list[Received]:
@@ -55,7 +61,7 @@ class Queue:
         return [_received(message) for message in answer.get("Messages", [])]
 
     def delete(self, receipts: Sequence[str]) -> list[RelayError | None]:
-        """See ports.MessageQueue. A receipt that is no longer valid counts as done where the message is gone."""
+        """See ports.MessageQueue. ReceiptError may also mean that the message was deleted before."""
         entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
         with translated(f"acknowledge at {self.url}"):
             answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=cast(Any, entries))
@@ -75,16 +81,22 @@ class Queue:
         """See ports.MessageQueue."""
         if self.dead_url is None:
             return False
-        attributes = dict(list(message.attributes.items())[:9])  # SQS allows ten; the reason is the tenth
-        copy = Message(message.body, {**attributes, "reason": printable(reason)[:1000]}, group="dead-letters")
-        with translated(f"send to the dead letters {self.dead_url}"):
-            self._client.send_message(QueueUrl=self.dead_url, **cast(Any, self._entry(copy, unique=message.id)))
+        others = [(name, value) for name, value in message.attributes.items() if name != "reason"]
+        attributes = {**dict(others[: ATTRIBUTES - 1]), "reason": printable(reason)[:1000]}
+        copy = self._entry(Message(message.body, attributes, group="dead-letters"), unique=message.id)
+        try:
+            with translated(f"send to the dead letters {self.dead_url}"):
+                self._client.send_message(QueueUrl=self.dead_url, **cast(Any, copy))
+        except NeverError as error:  # with its reason it is too large, for instance
+            log.warning("%s", error)
+            return False
         return True
 
     def _entry(self, message: Message, unique: str = "") -> dict[str, Any]:
         entry: dict[str, Any] = {
             "MessageBody": message.body,
-            "MessageAttributes": {name: _attribute(value) for name, value in message.attributes.items()},
+            # SQS refuses an empty value.
+            "MessageAttributes": {name: _attribute(value) for name, value in message.attributes.items() if value != ""},
         }
         if self._fifo:
             entry["MessageGroupId"] = message.group
@@ -92,11 +104,12 @@ class Queue:
         return entry
 
     def _outcomes(self, count: int, answer: Mapping[str, Any], what: str) -> list[RelayError | None]:
-        outcomes: list[RelayError | None] = [None] * count
+        unknown = LaterError(f"{what} {self.url}: the answer does not say what became of it")
+        outcomes: list[RelayError | None] = [unknown] * count
+        for accepted in answer.get("Successful", []):
+            outcomes[int(accepted["Id"])] = None
         for failed in answer.get("Failed", []):
-            text = f"{what} {self.url}: {failed.get('Message') or 'no text'} ({failed['Code']})"
-            kind = ReceiptError if "Receipt" in failed["Code"] else kind_of(failed["Code"], 0)
-            outcomes[int(failed["Id"])] = kind(text)
+            outcomes[int(failed["Id"])] = describe_entry(failed, f"{what} {self.url}")
         return outcomes
 
 
@@ -123,7 +136,7 @@ def _find(client: "SQSClient", name: str) -> str | None:
 def _create(client: "SQSClient", name: str, visibility: int) -> str:
     stem, fifo = (name.removesuffix(".fifo"), ".fifo" if name.endswith(".fifo") else "")
     dead = _create_one(client, f"{stem}-dlq{fifo}", {"MessageRetentionPeriod": str(DEAD_RETENTION_SECONDS)}, fifo)
-    target = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    target = _arn(client, dead)
     url = _create_one(
         client,
         name,
@@ -150,6 +163,13 @@ def _create_one(client: "SQSClient", name: str, attributes: dict[str, str], fifo
         raise _startup(error, f"create the queue {name!r}", "sqs:CreateQueue") from error
 
 
+def _arn(client: "SQSClient", url: str) -> str:
+    try:
+        return client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    except ClientError as error:
+        raise _startup(error, f"read the attributes of {url}", "sqs:GetQueueAttributes") from error
+
+
 def _dead_letters(client: "SQSClient", url: str) -> str | None:
     try:
         answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
@@ -163,12 +183,12 @@ def _dead_letters(client: "SQSClient", url: str) -> str | None:
 
 
 def _startup(error: ClientError, what: str, permission: str) -> RelayError:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == 403 or "AccessDenied" in code_of(error):
-        return StartupError(f"{describe(error, what)}; this needs the permission {permission}")
-    if status == 400 or advice_for(code_of(error)):
-        return StartupError(describe(error, what))
-    return translate(error, what)
+    problem = translate(error, what)
+    if code_of(error) in DENIED:
+        return StartupError(f"{problem}; this needs the permission {permission}")
+    if isinstance(problem, PausedError) or code_of(error) in _REFUSED:
+        return StartupError(str(problem))
+    return problem
 
 
 def _attribute(value: str | int) -> dict[str, str]:

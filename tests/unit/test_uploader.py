@@ -83,7 +83,7 @@ class Ingest:
 
         def idle() -> bool:
             self.uploader.step(lambda _seconds: None, 0.0)
-            return not self.uploader._in_hand and not self.uploader._later
+            return self.uploader.idle()
 
         until(idle)
 

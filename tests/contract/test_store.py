@@ -1,0 +1,635 @@
+"""One contract of the object store, held by botocore's engine over every server and by the workers' fake."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from aws_util import Aws
+from pipeline.aws.body import PART_LIMIT, PART_SIZE, Section, ranges
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.aws.classic import MULTIPART_FROM, ClassicStore
+from pipeline.ports import CancelledError, Content, LaterError, MissingError, NeverError, ObjectStore, TakenError
+from tests.contract import reach
+from tests.contract.proxy import Proxy, Request, one_answer, proxy
+from tests.fakes import FakeStore
+from tests.servers import REGION, Server, make_bucket
+
+ROOT = Path(__file__).parents[2]
+DROP = {"drop-id": "ojsxa33soq", "path": "a%20b/%C3%A9.csv", "mtime": "2023-11-14T22:13:20.123456789Z"}
+SERVERS = ["moto", "seaweed", "ministack"]
+PROBE = "in/.relay/probe"
+BIG = 40_000_000
+
+
+@dataclass
+class Shelf:
+    """A store over an empty bucket of the test's own."""
+
+    name: str
+    store: ObjectStore
+    folder: Path
+
+    @contextlib.contextmanager
+    def content(self, data: bytes, crc: str = "") -> Iterator[Content]:
+        path = self.folder / uuid.uuid4().hex
+        path.write_bytes(data)
+        fd = os.open(path, os.O_RDWR)
+        try:
+            yield Content(fd, len(data), crc or crc64nvme_of(data), "text/csv")
+        finally:
+            os.close(fd)
+
+    def put(self, key: str, data: bytes, crc: str = "", **more: Any) -> Any:
+        with self.content(data, crc) as content:
+            return self.store.upload(content, key, DROP, **more)
+
+    def get(self, key: str, **more: Any) -> bytes:
+        path = self.folder / uuid.uuid4().hex
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            self.store.download(key, fd, **more)
+        finally:
+            os.close(fd)
+        return path.read_bytes()
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return [key for key in self.store.keys(prefix) if key != PROBE]
+
+
+@dataclass
+class Served(Shelf):
+    """The same over a server, and what the store does not tell."""
+
+    store: ClassicStore
+    server: Server
+    aws: Aws
+    s3: Any
+
+    @property
+    def journal(self) -> list[str]:
+        return os.listdir(self.folder / "journal")
+
+    def multipart_uploads(self) -> list[str]:
+        answer = self.s3.list_multipart_uploads(Bucket=self.store.bucket)
+        return [upload["UploadId"] for upload in answer.get("Uploads", [])]
+
+    def over(self, endpoint: str) -> Served:
+        """The same bucket, seen through another endpoint."""
+        aws = reach.aws(self.folder, endpoint, self.server.credentials, self.store.bucket)
+        return Served(self.name, _store(aws, self.folder), self.folder, self.server, aws, self.s3)
+
+
+def _store(aws: Aws, folder: Path) -> ClassicStore:
+    return aws.store(folder / "journal", 4, writes=True)
+
+
+def _served(name: str, request: pytest.FixtureRequest, folder: Path) -> Served:
+    server: Server = request.getfixturevalue(f"{name}_server")
+    bucket = f"store-{uuid.uuid4().hex}"
+    make_bucket(server, bucket)
+    aws = reach.aws(folder, server.endpoint, server.credentials, bucket)
+    s3 = server.client("s3")
+    request.addfinalizer(s3.close)
+    return Served(name, _store(aws, folder), folder, server, aws, s3)
+
+
+@pytest.fixture(params=SERVERS)
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    return _served(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def moto_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    return _served("moto", request, tmp_path)
+
+
+@pytest.fixture
+def seaweed_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    return _served("seaweed", request, tmp_path)
+
+
+@pytest.fixture(params=[*SERVERS, "fake"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
+    return (
+        Shelf("fake", FakeStore(), tmp_path) if request.param == "fake" else _served(request.param, request, tmp_path)
+    )
+
+
+def spare_ministack(shelf: Shelf, size: int) -> None:
+    if shelf.name == "ministack" and size > PART_SIZE:
+        pytest.skip("ministack computes CRC64NVME in Python, seconds for each megabyte")
+
+
+SIZES = [0, 1, 1024 * 1024, PART_SIZE + 1, MULTIPART_FROM - 1, MULTIPART_FROM, BIG]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_goes_up_comes_down(shelf: Shelf, size: int) -> None:
+    """Bytes, size, metadata and ETag are the same after upload, look and download, in one request and in parts."""
+    spare_ministack(shelf, size)
+    data = os.urandom(size)
+    sent = shelf.put("in/a b/é.csv", data)
+    seen = shelf.store.look("in/a b/é.csv")
+    assert seen is not None
+    assert (seen.size, seen.etag, seen.metadata) == (size, sent.etag, DROP)
+    assert (sent.size, sent.metadata, sent.key) == (size, DROP, "in/a b/é.csv")
+    assert shelf.get("in/a b/é.csv") == data
+
+
+@pytest.mark.parametrize("size", [MULTIPART_FROM - 1, MULTIPART_FROM])
+def test_large_objects_go_up_in_parts(seaweed_shelf: Served, size: int) -> None:
+    """From MULTIPART_FROM on there are parts; answer and look agree on it; nothing is left of the upload."""
+    sent, seen = seaweed_shelf.put("in/a", bytes(size)), seaweed_shelf.store.look("in/a")
+    assert seen is not None
+    assert (seen.multipart, sent.multipart) == (size == MULTIPART_FROM,) * 2
+    assert (seaweed_shelf.multipart_uploads(), seaweed_shelf.journal) == ([], [])
+
+
+ODD_KEYS = [
+    "space in name",
+    " lead and trail ",
+    "a+b&c=d%41%2F?x#y;z",
+    "n\u0303-\u00f1",
+    "日本/😀",
+    "tab\there",
+    "cr\rhere",
+    "newline\nhere",
+    "control\x01\x1f\x7f",
+    "quotes\"'<>",
+    "[*]~",
+    "a//b",
+    "back\\slash",
+    "dir/./x",
+    "dir/../x",
+    "x" * 255,
+    "x" * 256,
+    "y/" * 511 + "zz",
+]
+CANNOT = {
+    ("moto", "newline\nhere"): "answers 404",
+    ("seaweed", "a//b"): "lists it as a/b",
+    ("seaweed", "back\\slash"): "lists it as back/slash",
+    ("seaweed", "dir/./x"): "answers 400",
+    ("seaweed", "dir/../x"): "answers 400",
+    ("seaweed", "x" * 256): "allows 255 bytes a component",
+}
+
+
+@pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: ascii(key)[:20])
+def test_a_key_is_any_text(shelf: Shelf, key: str) -> None:
+    """A key is stored, found, listed and read under exactly its name, and taken afterwards."""
+    if (shelf.name, key) in CANNOT:
+        pytest.skip(CANNOT[shelf.name, key])
+    shelf.put(key, key.encode())
+    assert shelf.store.look(key) is not None
+    assert (shelf.get(key), shelf.keys()) == (key.encode(), [key])
+    with pytest.raises(TakenError):
+        shelf.put(key, b"other")
+
+
+def test_keys_lists_every_page_of_a_prefix(seaweed_shelf: Served) -> None:
+    """More keys than a page has (1,000) are all listed, and none outside the prefix."""
+    wanted = {f"in/{number:04}" for number in range(1001)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: seaweed_shelf.put(key, b"1"), [*wanted, "other"]))
+    assert sorted(seaweed_shelf.keys("in/")) == sorted(wanted)
+
+
+@pytest.mark.parametrize("size", [5, BIG])
+def test_a_held_key_is_taken(shelf: Shelf, size: int) -> None:
+    """A second upload to a key is refused with TakenError, small or in parts, and the first object stays."""
+    spare_ministack(shelf, size)
+    shelf.put("in/a", b"first")
+    with pytest.raises(TakenError):
+        shelf.put("in/a", bytes(size))
+    assert shelf.get("in/a") == b"first"
+
+
+def test_one_of_many_writers_wins(shelf: Shelf) -> None:
+    """Of eight uploads to one key at once exactly one succeeds, and its bytes are stored."""
+    start = threading.Barrier(8)
+
+    def put(number: int) -> int | None:
+        start.wait()
+        with contextlib.suppress(TakenError):
+            shelf.put("in/a", str(number).encode())
+            return number
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        (winner,) = [number for number in pool.map(put, range(8)) if number is not None]
+    assert shelf.get("in/a") == str(winner).encode()
+
+
+def test_a_key_taken_while_its_parts_travel_stays(served: Served) -> None:
+    """An object that appears between the first look and the completion is not overwritten; the upload is aborted."""
+    spare_ministack(served, BIG)
+    calls = itertools.count()
+
+    def intrude() -> bool:
+        if next(calls) == 2:
+            served.s3.put_object(Bucket=served.store.bucket, Key="in/a", Body=b"first")
+        return False
+
+    with pytest.raises(TakenError):
+        served.put("in/a", bytes(BIG), cancelled=intrude)
+    assert served.get("in/a") == b"first"
+    assert (served.multipart_uploads(), served.journal) == ([], [])
+
+
+@pytest.mark.parametrize("size", [5, BIG])
+def test_replaces_wants_the_etag_it_names(shelf: Shelf, size: int) -> None:
+    """`replaces` overwrites the object of that ETag; another ETag is TakenError, and the object stays."""
+    spare_ministack(shelf, size)
+    old = shelf.put("in/a", b"old")
+    new = shelf.put("in/a", bytes(size), replaces=old.etag)
+    with pytest.raises(TakenError):
+        shelf.put("in/a", bytes(size), replaces=old.etag)
+    seen = shelf.store.look("in/a")
+    assert seen is not None
+    assert (seen.etag, seen.size) == (new.etag, size)
+
+
+@pytest.mark.parametrize("size", [5, BIG])
+def test_replaces_of_nothing_is_missing(shelf: Shelf, size: int) -> None:
+    """`replaces` where no object is (any more) is MissingError: the key is not another's, its file keeps its name."""
+    spare_ministack(shelf, size)
+    with pytest.raises(MissingError):
+        shelf.put("in/a", bytes(size), replaces="d41d8cd98f00b204e9800998ecf8427e")
+    assert shelf.store.look("in/a") is None
+
+
+def test_what_is_not_there_is_missing(shelf: Shelf) -> None:
+    """Download raises MissingError, look answers None, keys is empty."""
+    with pytest.raises(MissingError):
+        shelf.get("in/nothing")
+    assert shelf.store.look("in/nothing") is None
+    assert shelf.keys("in/nothing") == []
+
+
+@pytest.mark.parametrize("size", [5, MULTIPART_FROM - 1, BIG])
+def test_a_file_that_is_not_its_checksum_is_not_stored(shelf: Shelf, size: int) -> None:
+    """Bytes that are not those the checksum was computed of are refused before an object exists."""
+    spare_ministack(shelf, size)
+    if (shelf.name, size) == ("moto", MULTIPART_FROM - 1):
+        pytest.skip("moto compares no checksum, and this size is read while it travels")
+    with pytest.raises(LaterError):
+        shelf.put("in/a", bytes(size), crc=crc64nvme_of(b"something else"))
+    assert shelf.store.look("in/a") is None
+    if isinstance(shelf, Served):
+        assert (shelf.multipart_uploads(), shelf.journal) == ([], [])
+
+
+def test_cancelled_before_it_begins(shelf: Shelf) -> None:
+    """Nothing is stored nor read for a caller that has stopped."""
+    shelf.put("in/a", b"1")
+    for call in (lambda: shelf.put("in/b", b"2", cancelled=lambda: True), lambda: shelf.get("in/a", cancelled=_yes)):
+        with pytest.raises(CancelledError):
+            call()
+    assert shelf.keys() == ["in/a"]
+
+
+def _yes() -> bool:
+    return True
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """A `cancelled` that says yes from that call on."""
+    counter = itertools.count(1)
+    return lambda: next(counter) > calls
+
+
+def test_cancelled_between_parts(served: Served) -> None:
+    """CancelledError after two of five parts leaves neither object, upload nor record."""
+    spare_ministack(served, BIG)
+    with pytest.raises(CancelledError):
+        served.put("in/a", bytes(BIG), cancelled=after(3))
+    assert served.store.look("in/a") is None
+    assert (served.multipart_uploads(), served.journal) == ([], [])
+
+
+def test_cancelled_between_chunks(served: Served) -> None:
+    """A download stops between two chunks; the next one on the same client is whole."""
+    served.s3.put_object(Bucket=served.store.bucket, Key="in/a", Body=bytes(BIG))
+    with pytest.raises(CancelledError):
+        served.get("in/a", cancelled=after(5))
+    assert len(served.get("in/a")) == BIG
+
+
+# What a kill or a broken network leaves
+
+_UPLOAD = """
+    import os, signal, sys
+    from pathlib import Path
+    import app_properties
+    from aws_util import Aws, crc64nvme
+    from pipeline.ports import Content
+
+    folder, size = Path(sys.argv[1]), int(sys.argv[2])
+    aws = Aws(app_properties.load(folder / "Application.properties", 1, folder))
+    store = aws.store(folder / "journal", 4, writes=True)
+    file = open(folder / "sparse", "w+b")
+    file.truncate(size)
+    content = Content(file.fileno(), size, crc64nvme(file.fileno()))
+"""
+_HANG_AFTER_ONE_PART = """
+    calls = []
+    def hang():
+        calls.append(1)
+        if len(calls) == 3:
+            print("one part is there", flush=True)
+            signal.pause()
+    store.upload(content, "in/killed", {}, cancelled=hang)
+"""
+_WATCH_MEMORY = """
+    import resource
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with open(folder / "small", "w+b") as small:
+        store.upload(Content(small.fileno(), 0, crc64nvme(small.fileno())), "in/warm", {})
+    before = peak()
+    sent = store.upload(content, "in/big", {})
+    store.download("in/big", file.fileno())
+    print(sent.size, peak() - before)
+"""
+
+
+def _script(*parts: str) -> list[str]:
+    return [sys.executable, "-c", "".join(textwrap.dedent(part) for part in parts)]
+
+
+def test_a_killed_process_leaves_a_record(served: Served) -> None:
+    """Another process's upload stays while that lives, and is aborted, once, after it was killed."""
+    spare_ministack(served, BIG)
+    command = [*_script(_UPLOAD, _HANG_AFTER_ONE_PART), str(served.folder), str(BIG)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "one part is there\n"
+            assert served.store.abandon_uploads() == 0
+            assert (len(served.multipart_uploads()), len(served.journal)) == (1, 1)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert served.store.abandon_uploads() == 1
+    assert (served.multipart_uploads(), served.journal) == ([], [])
+    assert served.store.abandon_uploads() == 0
+
+
+def test_records_of_another_bucket_stay(moto_shelf: Served) -> None:
+    """Two programs that share a state folder do not touch each other's uploads."""
+    other = _served_beside(moto_shelf)
+    upload = _left_behind(other)
+    assert moto_shelf.store.abandon_uploads() == 0
+    assert other.multipart_uploads() == [upload]
+    assert (other.store.abandon_uploads(), other.multipart_uploads()) == (1, [])
+
+
+def test_a_record_of_what_is_gone_goes(moto_shelf: Served) -> None:
+    """An upload that was completed or aborted meanwhile (NoSuchUpload) leaves no record; nor does a torn record."""
+    upload = _left_behind(moto_shelf)
+    moto_shelf.s3.abort_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/a", UploadId=upload)
+    (moto_shelf.folder / "journal" / "torn.new").write_text('{"bucket": ')
+    moto_shelf.store.abandon_uploads()
+    assert moto_shelf.journal == []
+
+
+def _served_beside(shelf: Served) -> Served:
+    bucket = f"store-{uuid.uuid4().hex}"
+    make_bucket(shelf.server, bucket)
+    aws = reach.aws(shelf.folder, shelf.server.endpoint, shelf.server.credentials, bucket)
+    return Served(shelf.name, _store(aws, shelf.folder), shelf.folder, shelf.server, aws, shelf.s3)
+
+
+def _left_behind(shelf: Served) -> str:
+    """An upload whose abort did not get through, so that its record stays; the upload's id."""
+    with proxy(shelf.server.port) as network:
+        through = shelf.over(network.endpoint)
+
+        def cut(request: Request) -> None:
+            if request.method == "DELETE":
+                raise ConnectionError
+
+        network.change = cut
+        with pytest.raises(CancelledError):
+            through.put("in/a", bytes(BIG), cancelled=after(2))
+    (upload,) = shelf.multipart_uploads()
+    assert len(shelf.journal) == 1
+    return upload
+
+
+def test_the_next_try_aborts_what_the_network_left(served: Served) -> None:
+    """An upload that broke, and could not be aborted as the network was down, is gone after the next try."""
+    spare_ministack(served, BIG)
+    with proxy(served.server.port) as network:
+        through = served.over(network.endpoint)
+        network.change = _down_from_part(2, network)
+        with pytest.raises(LaterError):
+            through.put("in/a", bytes(BIG))
+        assert len(served.multipart_uploads()) == 1
+        network.change = lambda _request: None
+        assert through.put("in/a", bytes(BIG)).size == BIG
+    assert (served.multipart_uploads(), served.journal) == ([], [])
+
+
+def _down_from_part(number: int, network: Proxy) -> Callable[[Request], None]:
+    def down(request: Request) -> None:
+        if f"partNumber={number}" in request.path or request.method == "DELETE":
+            raise ConnectionError
+
+    return down
+
+
+def test_two_uploads_at_once_keep_apart(moto_shelf: Served) -> None:
+    """Uploads of one process do not take each other's records for a dead one's."""
+    with ThreadPoolExecutor(4) as pool:
+        sent = list(pool.map(lambda number: moto_shelf.put(f"in/{number}", bytes(BIG)), range(4)))
+    assert [stored.size for stored in sent] == [BIG] * 4
+    assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([], [])
+
+
+@pytest.mark.parametrize("size", [5, PART_SIZE])
+@pytest.mark.parametrize("name", ["seaweed", "ministack"])
+def test_bytes_damaged_on_the_way_are_not_stored(
+    name: str, size: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A server that compares checksums refuses damaged bytes; it is tried later (moto compares none)."""
+    served = _served(name, request, tmp_path)
+    spare_ministack(served, size + 1)
+    with proxy(served.server.port) as network:
+        through = served.over(network.endpoint)
+
+        def damage(request: Request) -> None:
+            request.body = b"!" + request.body[1:]
+
+        network.change = damage
+        with pytest.raises(LaterError):
+            through.put("in/a", bytes(size))
+    assert served.store.look("in/a") is None
+
+
+def test_a_lost_answer_reads_as_taken(served: Served) -> None:
+    """A PUT whose answer was lost is tried again inside and finds its own object: TakenError, and look names it."""
+    with proxy(served.server.port) as network:
+        through = served.over(network.endpoint)
+
+        def lose(request: Request) -> None:
+            if request.method == "PUT" and len([each for each in network.seen if each.method == "PUT"]) == 1:
+                served.put("in/a", b"mine")  # it arrived
+                raise ConnectionError
+
+        network.seen.clear()
+        network.change = lose
+        with pytest.raises(TakenError):
+            through.put("in/a", b"mine")
+        seen = through.store.look("in/a")
+    assert seen is not None
+    assert seen.metadata["drop-id"] == DROP["drop-id"]
+
+
+@pytest.mark.parametrize("size", [5, BIG])
+def test_a_store_that_ignores_the_condition_is_asked(
+    moto_shelf: Served, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where If-None-Match is ignored this is found out and said, and HEAD before PUT keeps what a key holds."""
+    with proxy(moto_shelf.server.port) as network:
+
+        def forget(request: Request) -> None:
+            request.headers = {name: value for name, value in request.headers.items() if not name.startswith("If-")}
+
+        network.change = forget
+        through = moto_shelf.over(network.endpoint)
+        assert "ignores If-None-Match" in caplog.text
+        first = through.put("in/a", b"first")
+        with pytest.raises(TakenError):
+            through.put("in/a", bytes(size))
+        assert through.get("in/a") == b"first"
+        with pytest.raises(TakenError):
+            through.put("in/a", bytes(size), replaces="0" * 32)
+        assert through.put("in/a", bytes(size), replaces=first.etag).size == size
+
+
+def test_a_store_that_knows_the_condition_is_not_asked(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """A small upload is one request where the store honours If-None-Match."""
+    with proxy(served.server.port) as network:
+        through = served.over(network.endpoint)
+        network.seen.clear()
+        through.put("in/a", b"first")
+        assert [request.method for request in network.seen] == ["PUT"]
+    assert "ignores" not in caplog.text
+
+
+# Broken downloads
+
+HEAD = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: %d\r\n\r\n'
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "silent"])
+@pytest.mark.parametrize("sent", [0, 10, 3_000_000])
+def test_a_download_that_breaks_off_is_tried_later(moto_shelf: Served, sent: int, end: str) -> None:
+    """A connection that closes, breaks or falls silent before all bytes came is LaterError, never a short file."""
+    with one_answer(HEAD % 4_000_000 + bytes(sent), end) as endpoint:
+        special = Config(read_timeout=1, retries={"total_max_attempts": 1})
+        keys = moto_shelf.server.credentials._asdict()
+        client = boto3.client("s3", region_name=REGION, endpoint_url=endpoint, config=special, **keys)
+        short = Shelf("short", ClassicStore(client, "bucket", moto_shelf.folder / "journal"), moto_shelf.folder)
+        with pytest.raises(LaterError):
+            short.get("in/a")
+        client.close()
+
+
+# Sizes and memory
+
+
+@pytest.mark.parametrize(
+    ("size", "parts", "longest"),
+    [
+        (0, 0, 0),
+        (1, 1, 1),
+        (PART_SIZE, 1, PART_SIZE),
+        (PART_SIZE + 1, 2, PART_SIZE),
+        (PART_SIZE * PART_LIMIT, PART_LIMIT, PART_SIZE),
+        (PART_SIZE * PART_LIMIT + 1, PART_LIMIT, PART_SIZE + 1),
+        (PART_SIZE * (PART_LIMIT + 1), PART_LIMIT, PART_SIZE + 839),
+        (5 * 1024**4, PART_LIMIT, 549_755_814),
+    ],
+)
+def test_parts_of_a_size(size: int, parts: int, longest: int) -> None:
+    """Never more than 10,000 parts, without gap or overlap, equal but for the last, numbered from 1."""
+    found = list(ranges(size))
+    assert len(found) <= parts
+    assert len(found) > parts - 2
+    assert [number for number, _, _ in found] == list(range(1, len(found) + 1))
+    assert [offset for _, offset, _ in found] == [index * longest for index in range(len(found))]
+    assert sum(part for _, _, part in found) == size
+    assert max((part for _, _, part in found), default=0) == longest
+
+
+def test_a_section_reads_its_part_of_a_file(tmp_path: Path) -> None:
+    """A section has exactly its bytes, again after rewinding, and leaves the descriptor's offset alone."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 100)
+    with path.open("rb") as file:
+        section = Section(file.fileno(), 300, 700)
+        assert section.read(600) == file_part(path, 300, 600)
+        assert (section.read(600), section.read(1)) == (file_part(path, 900, 100), b"")
+        assert (section.seek(0, os.SEEK_END), section.seek(0)) == (700, 0)
+        assert section.readall() == file_part(path, 300, 700)
+        assert file.tell() == 0
+
+
+def file_part(path: Path, start: int, size: int) -> bytes:
+    return path.read_bytes()[start : start + size]
+
+
+@pytest.mark.parametrize("size", [5, PART_SIZE + 1, BIG])
+def test_a_file_that_became_shorter_is_tried_later(served: Served, size: int) -> None:
+    """A file cut after its checksum was computed fails at once; no request waits for bytes that never come."""
+    with served.content(bytes(size)) as content:
+        os.ftruncate(content.fd, size - 1)
+        with pytest.raises(LaterError, match="shorter"):
+            served.store.upload(content, "in/a", {})
+    assert served.store.look("in/a") is None
+
+
+@pytest.mark.parametrize(("size", "most"), [(200_000_000, 60_000_000), (MULTIPART_FROM - 1, 25_000_000)])
+def test_a_large_file_needs_little_memory(seaweed_shelf: Served, size: int, most: int) -> None:
+    """Up and down again a file raises the process's memory by far less than its size, in parts and in one request."""
+    command = [*_script(_UPLOAD, _WATCH_MEMORY), str(seaweed_shelf.folder), str(size)]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=100).stdout
+    sent, growth = map(int, output.split())
+    assert sent == size
+    assert growth < most
+
+
+def test_a_checksum_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    """The same value over a file of several chunks and over bytes; the check value of CRC-64/NVME is known."""
+    data = os.urandom(3_000_000)
+    (tmp_path / "file").write_bytes(data)
+    with (tmp_path / "file").open("rb") as file:
+        assert crc64nvme(file.fileno()) == crc64nvme_of(data)
+    assert crc64nvme_of(b"123456789") == "rosUhgp5mIg="  # AE8B14860A799888, the catalogue of CRC algorithms
+
+
+def test_a_name_that_cannot_be_a_request_is_never_sent(moto_shelf: Served) -> None:
+    """What botocore itself refuses (an empty key, metadata that is no header) is NeverError."""
+    with pytest.raises(NeverError):
+        moto_shelf.put("", b"1")
+    with moto_shelf.content(b"1") as content, pytest.raises(NeverError):
+        moto_shelf.store.upload(content, "in/a", {"path": "é"})
