@@ -116,6 +116,8 @@ class Aws:
             # Checksums travel as headers that we set: trailers (aws-chunked) break several S3-compatible stores.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            # The embedded server is on this machine, whatever proxy the environment names for the world outside.
+            proxies={} if self._uses_embedded() else None,
             **special,
         )
         try:

@@ -26,7 +26,9 @@ class Batcher(Generic[Item, Outcome]):
         threads: int = 1,
     ) -> None:
         self._flush, self._size, self._linger = flush, size, linger
-        self._queue: queue.SimpleQueue[tuple[Item, Future[Outcome]] | None] = queue.SimpleQueue()
+        # No SimpleQueue: where several threads wait on one, its get(timeout) can wait for ever. Woken for an item that
+        # another thread took first, it goes on with what is left of its time, and a negative rest means no limit.
+        self._queue: queue.Queue[tuple[Item, Future[Outcome]] | None] = queue.Queue()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -56,8 +58,9 @@ class Batcher(Generic[Item, Outcome]):
         """Add company until the batch is full or its time is up; whether the end was seen."""
         deadline = time.monotonic() + self._linger
         while len(batch) < self._size:
+            left = deadline - time.monotonic()
             try:
-                following = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                following = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
             except queue.Empty:
                 return False
             if following is None:

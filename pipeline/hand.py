@@ -49,7 +49,7 @@ class Hand:
         held = Held(message, now + self._visibility, now + LONGEST_SECONDS, now + self._visibility / 2)
         with self._changed:
             self._held[message.receipt] = held
-            self._changed.notify()
+            self._changed.notify_all()
         return held
 
     def is_ours(self, held: Held) -> bool:
@@ -61,6 +61,7 @@ class Hand:
         with self._changed:
             held.done = True
             self._held.pop(held.message.receipt, None)
+            self._changed.notify_all()
 
     def give_back(self, held: Held, seconds: float) -> None:
         """Stop holding a message and show it to the next taker after so many seconds."""
@@ -69,12 +70,23 @@ class Hand:
                 return
             held.done = True
             self._held.pop(held.message.receipt, None)
+            self._changed.notify_all()
         if held.lost:
             return
         try:
             self._queue.extend([held.message.receipt], int(min(seconds, self._visibility * 10)))
         except RelayError as error:
             log.info("a message comes back only when its visibility ends: %s", error)
+
+    def give_all_back(self) -> None:
+        """Show whatever is still held to the next taker at once; nobody here may publish it any more."""
+        for held in list(self._held.values()):
+            self.give_back(held, 0)
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait until every message is settled; whether that came true in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._held, seconds)
 
     def count(self) -> int:
         """How many messages are in hand."""
@@ -84,7 +96,7 @@ class Hand:
         """End the thread; what is still held comes back when its visibility ends."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def _beat(self) -> None:

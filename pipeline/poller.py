@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 _PUBLISH_BATCH = 64
 _DELETE_LINGER = 0.004
 _DELETE_TRIES = 3
+_CANCEL_SECONDS = 1.0
+"""What a download that runs may take to notice that it is cancelled."""
 _SIDE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 """What will be true for every other file as well; anything else may be this file's own name or folder."""
 
@@ -107,11 +109,12 @@ class Poller:
         """Finish what is in hand within so many seconds, give the rest back."""
         self._stopping.set()
         self.gate.stop()
-        timer = threading.Timer(seconds, self._cancelled.set)
-        timer.daemon = True
-        timer.start()
-        self._pool.shutdown(wait=True)
-        timer.cancel()
+        settled = self._hand.wait_until_empty(seconds)
+        if not settled:
+            self._cancelled.set()
+            settled = self._hand.wait_until_empty(_CANCEL_SECONDS)
+        self._hand.give_all_back()  # a download that stalls does not keep its message from the next taker
+        self._pool.shutdown(wait=settled)
         self._publisher.close()
         self._deleter.close()
         self._hand.close()

@@ -27,7 +27,7 @@ MOVERS = {
     "pipeline/folders.py": "the one move of the ingest side; empty folders are tidied away",
     "pipeline/landing.py": "gives downloads their names and removes temporary files",
     "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
-    "pipeline/aws/classic.py": "the record of a multipart upload that has ended",
+    "pipeline/aws/journal.py": "the record of a multipart upload that has ended",
     "pipeline/start.py": "trial files, to see that folders can be used",
     "pipeline/local_server.py": "the embedded server's own state",
     "pipeline/local_ministack.py": "the embedded server's own state",
