@@ -87,6 +87,15 @@ def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
     return Origin(identity, path, metadata.get(CHECKSUM), parse_time(metadata), ours)
 
 
+def delivery_id(drop_id: str, key: str) -> str:
+    """What a ledger knows a drop by.
+
+    The key is part of it: an object that carries the id of another, because somebody copied it within the bucket or
+    forged it, never stands for the other.
+    """
+    return f"{drop_id}/{key}"
+
+
 def format_time(nanoseconds: int) -> str:
     """A time since the epoch as ISO 8601 with nine decimals; "" beyond the years 1 to 9999, which a file may have."""
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)

@@ -32,6 +32,7 @@ class Arrival:
     temp: str
     """Its name in the incoming folder; "" while it has none."""
     drop_id: str = ""
+    """What the ledger is to know it by."""
     path: str = ""
     """The relative path it is to get."""
     checksum: str = ""

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from pipeline import pacing
 from pipeline.batcher import Batcher
-from pipeline.drop import Origin, origin_of
+from pipeline.drop import Origin, delivery_id, origin_of
 from pipeline.folders import Folder
 from pipeline.hand import Hand, Held
 from pipeline.landing import Arrival, Landing
@@ -188,7 +188,7 @@ class Poller:
 
     def _deliver(self, held: Held, notice: Notice) -> None:
         started = time.monotonic()
-        if notice.drop_id and self._landing.resume(notice.drop_id):
+        if notice.drop_id and self._landing.resume(delivery_id(notice.drop_id, notice.key)):
             log.debug("had it already: %s", notice.key)
             return
         arrival = self._landing.open_arrival()
@@ -214,7 +214,7 @@ class Poller:
             arrival.path = checked_path(origin.path, _other_separators())
         except NameRefusedError as error:
             raise NeverError(f"the object {printable(notice.key[:200])!r}: {error}") from None
-        arrival.drop_id, arrival.checksum = origin.drop_id, self._checksum(arrival.fd)
+        arrival.drop_id, arrival.checksum = delivery_id(origin.drop_id, stored.key), self._checksum(arrival.fd)
         _refuse_contradiction(notice, origin, stored)
         size = os.fstat(arrival.fd).st_size
         if size != stored.size or origin.crc64nvme not in (None, arrival.checksum):

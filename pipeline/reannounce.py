@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from app_properties import Settings
 from aws_util import Aws
-from pipeline.drop import Origin, format_time, origin_of
+from pipeline.drop import Origin, delivery_id, format_time, origin_of
 from pipeline.landing import LEDGER
 from pipeline.ledger import Ledger
 from pipeline.names import NameRefusedError
@@ -46,7 +46,7 @@ def _messages(settings: Settings, store: ObjectStore) -> Iterator[Message]:
             origin = origin_of(stored, store.bucket, folder)
         except NameRefusedError:
             continue  # not one of ours
-        if origin.is_ours and (ledger is None or ledger.find(origin.drop_id) is None):
+        if origin.is_ours and (ledger is None or ledger.find(delivery_id(origin.drop_id, key)) is None):
             yield _message(stored, origin, store.bucket, settings)
     if ledger is not None:
         ledger.close()

@@ -17,7 +17,7 @@ import pytest
 from pipeline import pacing
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.dead_letters import keep_message
-from pipeline.drop import Drop, Fingerprint
+from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id
 from pipeline.folders import Folder
 from pipeline.landing import Arrival, Landing
 from pipeline.names import key_for
@@ -134,7 +134,7 @@ def test_the_order_of_effects(consume: Consume) -> None:
     seen: list[tuple[str, dict[str, bytes], str]] = []
 
     def look(what: str, _subject: str) -> None:
-        row = consume.landing.ledger.find(drop.id)
+        row = consume.landing.ledger.find(delivery_id(drop.id, drop.key.text))
         seen.append((what, consume.files(), row.state if row else ""))
 
     consume.store.after["download"] = partial(look, "downloaded")
@@ -269,6 +269,15 @@ def test_a_damaged_download_is_not_published(consume: Consume) -> None:
     assert len(consume.journal.of("download")) == 5
 
 
+def test_a_copied_object_never_stands_for_another(consume: Consume) -> None:
+    """An object under another key that carries the same drop id, copied or forged, is a file of its own."""
+    drop = consume.announce("a.csv", b"content")
+    consume.store.put("in/b.csv", b"other", {DROP_ID: drop.id})
+    consume.queue.put("in/b.csv", {})
+    consume.drain()
+    assert consume.files() == {"a.csv": b"content", "b.csv": b"other"}
+
+
 @pytest.mark.parametrize(
     "said",
     [{"drop_id": "b" * 26}, {"crc64nvme": "BBBBBBBBBBA="}, {"path": "other.csv"}, {"size": "8"}, {"path": "a%00"}],
@@ -280,7 +289,7 @@ def test_a_message_that_contradicts_the_object_is_buried(consume: Consume, said:
     consume.receive()
     assert consume.files() == {}
     assert consume.incoming() == []
-    assert consume.landing.ledger.find("b" * 26) is None
+    assert consume.landing.ledger.find(delivery_id("b" * 26, "in/a.csv")) is None
     ((message, reason),) = consume.queue.buried
     assert message.body == "in/a.csv"
     assert next(iter(said)) in reason
