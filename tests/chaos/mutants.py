@@ -28,10 +28,10 @@ MUTANTS = {
     ),
     "move-before-send": Mutant(
         "pipeline/uploader.py",
-        "            self._announcer.submit(self._message(drop, stored)).result()\n            self.gate.passed()\n",
-        "            self._spool.finish(queued)\n"
-        "            self._announcer.submit(self._message(drop, stored)).result()\n"
-        "            return\n",
+        "        self._announcer.submit(self._message(drop, stored)).result()\n        self.gate.passed()\n",
+        "        self._spool.finish(queued)\n"
+        "        self._announcer.submit(self._message(drop, stored)).result()\n"
+        "        return True\n",
     ),
 }
 
