@@ -1,11 +1,14 @@
 """What a child is handed by the supervisor: its name, its pipe, and what its side shares."""
 
 import contextlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Any
+
+_reporting = threading.Lock()
 
 
 class InheritedFd:
@@ -44,5 +47,6 @@ class Link:
 
     def report(self, what: str, work: str) -> None:
         """Tell the supervisor that work begins or ends; without a supervisor this process ends by other means."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        # A message larger than the pipe's atomic write may meet that of another thread of this process.
+        with _reporting, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send((what, work))

@@ -19,6 +19,8 @@ BODY_LIMIT = 262_144
 
 FORMATS = ("key", "s3-event")
 _APPLICATION = "folder-relay"
+_ATTRIBUTES = ("bucket", "path", "size", "crc64nvme", "drop_id", "mtime", "etag", "version_id")
+_ATTRIBUTE_LIMIT = 4096  # a path of 1,024 bytes, percent-encoded, has 3,072
 _SIZE_LIMIT = 50 * 1024**4  # S3's largest object is 50 TiB (Amazon S3 User Guide, quotas, 2025)
 # What XML 1.0 cannot carry and SQS therefore refuses (SendMessage, "valid characters").
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -199,6 +201,9 @@ def _notice_of(bucket: str, key: str, entity: dict[str, Any], etag: str, version
 
 
 def _with_attributes(notice: Notice, attributes: Mapping[str, str]) -> Notice:
+    ours = [attributes[name] for name in _ATTRIBUTES if name in attributes]
+    if any(len(value) > _ATTRIBUTE_LIMIT or not (value.isascii() and value.isprintable()) for value in ours):
+        raise UnreadableError("an attribute is not short printable ASCII")
     if attributes.get("bucket", notice.bucket) != notice.bucket:
         raise UnreadableError("body and attributes name different buckets")
     size = attributes.get("size")

@@ -18,6 +18,27 @@ def delay(attempt: int, base: float = 0.5, cap: float = 60.0) -> float:
     return random.uniform(0, min(cap, base * 2.0 ** min(attempt, 20)))  # noqa: S311  # no secret
 
 
+class Summary:
+    """Troubles of single files for a person: the first at once, then one line a minute with their number."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._count = 0
+        self._said = -_LOG_SECONDS
+
+    def note(self, error: Exception) -> None:
+        """Count one, and say so if it is time."""
+        with self._lock:
+            self._count += 1
+            now = time.monotonic()
+            if now - self._said < _LOG_SECONDS:
+                return
+            count, self._count, self._said = self._count, 0, now
+        times = f"{count} times, the last: " if count > 1 else ""
+        self._logger.warning("tried again later, nothing is lost: %s%s", times, error)
+
+
 class Gate:
     """Open while the world outside answers. One failure of the kind "everything, later" closes it for all threads."""
 

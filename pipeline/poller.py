@@ -153,10 +153,8 @@ class Poller:
             if self._stopping.is_set():
                 raise CancelledError("stopping")
             try:
-                self._deliver_all(held)
+                self._deliver_or_bury(held)
                 return self._delete(held)
-            except NeverError as error:
-                return self._bury(held, str(error))
             except PausedError as error:
                 self.gate.shut(error)
             except (OSError, sqlite3.Error) as error:
@@ -164,6 +162,15 @@ class Poller:
             self.gate.wait()
             if not self._hand.is_ours(held):
                 raise ReceiptError("waited too long, the message goes to the next taker")
+
+    def _deliver_or_bury(self, held: Held) -> None:
+        try:
+            self._deliver_all(held)
+        except NeverError as error:
+            hopeless = str(error)
+        else:
+            return
+        self._bury(held, hopeless)
 
     def _deliver_all(self, held: Held) -> None:
         message = held.message
@@ -205,7 +212,8 @@ class Poller:
         if path is None:
             self._landing.resume(arrival.drop_id)
             return
-        log.info("received  %s  %s  %.2f s", path, human_size(stored.size), time.monotonic() - started)
+        name = stored.key if stored.key.endswith(path) else f"{stored.key} → {path}"
+        log.info("received  %s  %s  %.2f s", name, human_size(stored.size), time.monotonic() - started)
 
     def _accept(self, arrival: Arrival, notice: Notice, stored: StoredObject) -> None:
         """End of step 6: the bytes are those that were announced, and durable."""
@@ -245,7 +253,6 @@ class Poller:
         else:
             self._keep_message(held.message, reason)
             log.error("to FailedMessages: %s", reason)
-        self._delete(held)
 
     def _is_over(self, held: Held) -> bool:
         return self._cancelled.is_set() or held.lost

@@ -28,6 +28,7 @@ _GRACE_SECONDS = 3.0
 """Beyond the time that children are given to stop, before they are killed."""
 _STABLE_SECONDS = 30.0
 """A process that lived so long starts again without delay."""
+_SECOND_SIGNAL_SECONDS = 0.5
 _RESTART_BASE, _RESTART_CAP = 0.4, 30.0
 
 
@@ -84,7 +85,8 @@ class Supervisor:
         self._stop_seconds, self._start_failures = stop_seconds, start_failures
         self._running: list[_Running] = []
         self._draining: list[tuple[_Child, float]] = []
-        self._signals = 0
+        self._signals, self._signalled = 0, -_SECOND_SIGNAL_SECONDS
+        self._services: list[_Running] = []
         self._code = 0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
@@ -93,7 +95,7 @@ class Supervisor:
     def run(self, services: Sequence[Side], phases: Sequence[Sequence[Side]]) -> int:
         """Run until the last phase is done, a child cannot start, or a signal comes; the exit code."""
         self._listen()
-        background = [self._start(side) for side in services]
+        self._services = [self._start(side) for side in services]
         try:
             for phase in phases:
                 current = [self._start(side) for side in phase]
@@ -103,8 +105,13 @@ class Supervisor:
                     break
                 self._stop(current)
         finally:
-            self._stop([running for running in self._running if running not in background])
-            self._stop(background)
+            if self._signals:
+                log.info("stopping: up to %g s for what is under way; once more to stop now", self._stop_seconds)
+            self._stop([running for running in self._running if running not in self._services])
+            self._stop(self._services)
+            signal.set_wakeup_fd(-1)
+            self._wake_reader.close()
+            self._wake_writer.close()
         return self._code
 
     def _listen(self) -> None:
@@ -117,7 +124,11 @@ class Supervisor:
         return self._signals > 0 or self._code != 0
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._signals += 1
+        # Some senders deliver one stop twice, to the process and to its group: that is no impatience.
+        now = time.monotonic()
+        if now - self._signalled >= _SECOND_SIGNAL_SECONDS:
+            self._signalled = now
+            self._signals += 1
 
     def _turn(self) -> None:
         """Wait for something to happen, and deal with it."""
@@ -154,7 +165,8 @@ class Supervisor:
                 running.children.remove(child)
                 self._ended(running, child)
         for child, deadline in list(self._draining):
-            if child.process.exitcode is None and (time.monotonic() >= deadline or self._signals > 1):
+            impatient = self._signals > 1 and child.side not in self._services  # they have nothing to give back
+            if child.process.exitcode is None and (time.monotonic() >= deadline or impatient):
                 log.warning("%s has not stopped and is killed; what it had in hand is taken up again", child.name)
                 child.process.kill()
                 child.process.join()
@@ -242,7 +254,7 @@ class Supervisor:
 
 
 def _read_reports(child: _Child) -> None:
-    """Take what a child has said so far; a pipe whose other end died in the middle of a message ends it."""
+    """Take what a child has said so far. One that ended in the middle of a message said nothing more."""
     try:
         while child.pipe.poll():
             what, work = child.pipe.recv()
@@ -250,6 +262,9 @@ def _read_reports(child: _Child) -> None:
             note(child.process.pid or 0, work)
     except (EOFError, OSError):
         return
+    except Exception as error:  # noqa: BLE001  # whatever unpickling raises: this child is not to be understood any more
+        log.error("%s is not understood (%s) and is ended", child.name, error)
+        child.process.kill()
 
 
 def _cause(code: int) -> str:

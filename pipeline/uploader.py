@@ -2,6 +2,7 @@
 
 import logging
 import mimetypes
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,13 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline import kernel, pacing
+from pipeline import pacing
 from pipeline.agenda import Again, Agenda
 from pipeline.batcher import Batcher
 from pipeline.drop import DROP_ID, Drop
 from pipeline.names import NameRefusedError, decode_path, human_size, key_for, printable, versions_prefix
 from pipeline.notice import Event, Notice, encode
-from pipeline.pacing import Gate
+from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
     CancelledError,
     Content,
@@ -37,6 +38,12 @@ log = logging.getLogger(__name__)
 _SEND_LINGER = 0.004
 _SEND_THREADS = 2
 _WRITER_SECONDS = 0.2
+
+
+def content_type(path: str) -> str:
+    """Guessed from the suffix alone: `guess_type` reads a whole name as a URL, and `data:` lets it choose the type."""
+    stem = f"x{os.path.splitext(path)[1]}"
+    return mimetypes.guess_type(stem, strict=False)[0] or "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -63,16 +70,20 @@ class Uploader:
         threads: int,
         report: Callable[[str, str], None] = lambda _what, _path: None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+        is_being_written: Callable[[int], bool | None] = lambda _fd: None,
     ) -> None:
         """`report("begin" | "end", path)` is told of every file before and after its work.
 
-        `waiting` is entered around every wait of `step`, where a signal may cut it.
+        `waiting` is entered around every wait of `step`, where a signal may cut it. `is_being_written` asks the kernel
+        about an open file, where its answer is to be believed.
         """
         self._spool, self._store, self._route, self._checksum, self._report = spool, store, route, checksum, report
         self._announcer: Batcher[Message, None] = Batcher(queue.send, 10, _SEND_LINGER, _SEND_THREADS)
         self._pool = ThreadPoolExecutor(threads, "upload")
         self._slots = threading.Semaphore(threads)
-        self._wait_cuttable = waiting
+        self._wait_cuttable, self._is_being_written = waiting, is_being_written
+        self._announced: set[str] = set()
+        self._troubles = Summary(log)
         self._agenda = Agenda()
         self._cancelled = threading.Event()
         self.gate = Gate()
@@ -134,8 +145,8 @@ class Uploader:
             return again
         except (RelayError, OSError) as error:
             again.seconds = pacing.delay(attempt := self._agenda.count(path, again.path))
-            level = logging.WARNING if attempt else logging.INFO
-            log.log(level, "again in %.1f s (try %d): %s", again.seconds, attempt + 2, error)
+            log.debug("again in %.1f s (try %d): %s", again.seconds, attempt + 2, error)
+            self._troubles.note(error)
         except Exception:
             log.exception("an error of the program; it is tried again and stays in QueuedForUpload: %s", path)
             again.seconds = pacing.delay(self._agenda.count(path, again.path))
@@ -145,7 +156,7 @@ class Uploader:
         with self._spool.take(again.path) as queued:
             if queued is None:
                 return None
-            if kernel.is_being_written(queued.fd):
+            if self._is_being_written(queued.fd):
                 raise LaterError(f"{queued.path} is still being written")
             try:
                 return None if self._send(queued) else again
@@ -159,15 +170,25 @@ class Uploader:
         """Steps 3 to 5; False if the file was written to after it was announced."""
         started = time.monotonic()
         drop, stored = self._store_drop(queued)
-        self._announcer.submit(self._message(drop, stored)).result()
+        if drop.id not in self._announced:  # a move that fails is tried again without another message
+            self._announcer.submit(self._message(drop, stored)).result()
+            self._announced.add(drop.id)
         self.gate.passed()
         # What was written later was never sent: it follows, as a drop of its own.
-        archived = self._spool.finish(queued) if queued.fingerprint() == drop.fingerprint else None
+        archived = self._spool.finish(queued) if self._is_still(queued, drop) else None
+        self._announced.discard(drop.id)
         if archived is None:
             log.warning("%s was announced and then changed in QueuedForUpload; what it is now follows", drop.path)
-        seconds = time.monotonic() - started
-        log.info("sent      %s  %s  %.2f s", archived or drop.path, human_size(stored.size), seconds)
+        log.info("sent      %s  %s  %.2f s", drop.key.text, human_size(stored.size), time.monotonic() - started)
         return archived is not None
+
+    def _is_still(self, queued: Queued, drop: Drop) -> bool:
+        """Whether the open file holds what was sent. A chmod, or a hard link that went, changes ctime alone."""
+        now, then = queued.fingerprint(), drop.fingerprint
+        if now == then:
+            return True
+        same = (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
+        return same and self._checksum(queued.fd) == drop.crc64nvme
 
     def _store_drop(self, queued: Queued) -> tuple[Drop, StoredObject]:
         """Step 3: the object that is exactly this drop, under a key that nothing else held."""
@@ -189,7 +210,7 @@ class Uploader:
             self._await_writer(queued)
 
     def _await_writer(self, queued: Queued) -> None:
-        while kernel.is_being_written(queued.fd):
+        while self._is_being_written(queued.fd):
             if self._cancelled.wait(_WRITER_SECONDS):
                 raise CancelledError(f"{queued.path} is being written; it is taken up again")
 
@@ -203,8 +224,7 @@ class Uploader:
         return Drop(queued.path, seen, checksum, key)
 
     def _upload(self, queued: Queued, drop: Drop, replaces: str | None) -> StoredObject:
-        kind = mimetypes.guess_type(drop.path, strict=False)[0] or "application/octet-stream"
-        content = Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, kind)
+        content = Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, content_type(drop.path))
         return self._store.upload(
             content, drop.key.text, drop.metadata(), replaces=replaces, cancelled=self._cancelled.is_set
         )

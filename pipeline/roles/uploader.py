@@ -5,6 +5,7 @@ import queue
 from typing import Any
 
 from aws_util import crc64nvme
+from pipeline import kernel
 from pipeline.link import Link
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
@@ -18,8 +19,10 @@ def run(context: Context, link: Link, stop: Stop) -> None:
     store, messages = connect(context, stop, settings.upload_concurrency, writes=True)
     if abandoned := store.abandon_uploads():
         log.info("aborted %d multipart uploads that an earlier run left", abandoned)
+    spool = open_spool(settings)
+    believed = spool.queued.facilities.lease and settings.completion_check == "auto"
     uploader = Uploader(
-        open_spool(settings),
+        spool,
         store,
         messages,
         Route(settings.aws_s3_folder, settings.aws_sqs_message_format, settings.aws_region, settings.on_name_conflict),
@@ -27,6 +30,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
         threads=settings.upload_concurrency,
         report=link.report,
         waiting=stop.waiting,
+        is_being_written=kernel.is_being_written if believed else lambda _fd: None,
     )
     try:
         for path in link.suspects:

@@ -28,10 +28,11 @@ MUTANTS = {
     ),
     "move-before-send": Mutant(
         "pipeline/uploader.py",
-        "        self._announcer.submit(self._message(drop, stored)).result()\n        self.gate.passed()\n",
-        "        self._spool.finish(queued)\n"
-        "        self._announcer.submit(self._message(drop, stored)).result()\n"
-        "        return True\n",
+        "        if drop.id not in self._announced:  # a move that fails is tried again without another message\n"
+        "            self._announcer.submit(self._message(drop, stored)).result()\n",
+        "        if self._spool.finish(queued):\n"
+        "            self._announcer.submit(self._message(drop, stored)).result()\n"
+        "            return True\n",
     ),
 }
 

@@ -103,3 +103,16 @@ def test_a_stop_wakes_who_waits() -> None:
     assert answers == [False]
     assert time.monotonic() - started < 5
     assert not Gate.wait(gate)
+
+
+def test_troubles_of_single_files_are_one_line_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """The first at once, the rest as a number."""
+    summary = pacing.Summary(logging.getLogger("troubles"))
+    for number in range(200):
+        summary.note(LookupError(f"number {number}"))
+    clock.now += 61
+    summary.note(LookupError("the last"))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "number 0" in said[0]
+    assert "200 times, the last: the last" in said[1]

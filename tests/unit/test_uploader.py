@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import pacing
+from pipeline import kernel, pacing
 from pipeline.aws.checksum import crc64nvme
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
 from pipeline.names import encode_path
 from pipeline.pacing import Gate
 from pipeline.ports import LaterError, NeverError, PausedError
-from pipeline.spool import Spool
-from pipeline.uploader import Route, Uploader
+from pipeline.spool import Queued, Spool
+from pipeline.uploader import Route, Uploader, content_type
 from tests.fakes import FakeQueue, FakeStore, Journal
+from tests.unit.places import facilities_of
 
 DEADLINE = 10.0
 
@@ -48,6 +49,7 @@ class Ingest:
         self.store, self.queue = FakeStore(journal=self.journal), FakeQueue(self.journal)
         self.route = Route(folder, form, "eu-west-1", on_conflict)
         self.reports: list[tuple[str, str]] = []
+        self.believes_leases = True
         self.uploader = self.new_uploader()
 
     def new_uploader(self) -> Uploader:
@@ -60,6 +62,7 @@ class Ingest:
             crc64nvme,
             threads=4,
             report=lambda what, path: self.reports.append((what, path)),
+            is_being_written=lambda fd: kernel.is_being_written(fd) if self.believes_leases else None,
         )
         uploader.gate = Gate(base=0.001, cap=0.001)
         return uploader
@@ -269,14 +272,63 @@ def test_a_file_that_changes_while_it_is_read(ingest: Ingest) -> None:
 def test_a_file_that_is_being_written_waits(ingest: Ingest) -> None:
     """Nothing is read while somebody writes; once the writer is gone the whole file goes."""
     path = ingest.drop("a.csv", b"")
-    if not ingest.spool.queued.facilities.lease:
-        pytest.skip("this file system does not say who writes")
+    assert facilities_of("kernel", ingest.root).lease, "run the tests on a local file system"
     with (ingest.root / "QueuedForUpload" / path).open("wb") as writer:
         ingest.uploader.step_alone(path)
         assert ingest.journal.entries == []
         writer.write(b"whole")
     ingest.finish()
     assert ingest.store.contents() == {"in/a.csv": b"whole"}
+
+
+def test_a_writer_holds_up_nothing_where_time_decides(ingest: Ingest) -> None:
+    """With completionCheck=settle, or where leases are not to be believed, a file that stays open is sent."""
+    ingest.believes_leases = False
+    path = ingest.drop("a.csv", b"content")
+    with (ingest.root / "QueuedForUpload" / path).open("ab"):
+        ingest.send(path)
+    assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
+
+
+def test_a_change_of_mode_alone_sends_nothing_twice(ingest: Ingest) -> None:
+    """A chmod, or a hard link that goes, changes ctime and no byte: one announcement, one object."""
+    path = ingest.drop("a.csv", b"content")
+    ingest.queue.before["accept"] = lambda _body: (ingest.root / "QueuedForUpload" / path).chmod(0o600)
+    ingest.send(path)
+    assert ingest.queue.bodies() == ["in/a.csv"]
+    assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
+
+
+def test_a_move_that_fails_sends_no_second_message(ingest: Ingest) -> None:
+    """UploadedToS3 that cannot be written to for a while: the file waits, announced once."""
+    path = ingest.drop("a.csv", b"content")
+    taken = ingest.root / "UploadedToS3"
+    failures = [OSError(errno.EACCES, "refused"), OSError(errno.EACCES, "refused")]
+    finish = ingest.spool.finish
+
+    def refuse(queued: Queued) -> str | None:
+        if failures:
+            raise failures.pop()
+        return finish(queued)
+
+    ingest.spool.finish = refuse  # type: ignore[method-assign]  # as root nothing refuses it
+    ingest.send(path)
+    assert ingest.queue.bodies() == ["in/a.csv"]
+    assert [item.name for item in taken.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("a/b.txt", "text/plain"),
+        ("data:text/html;x/b,y", "application/octet-stream"),
+        ("data:foo/b\nar,x.txt", "text/plain"),
+        ("none", "application/octet-stream"),
+    ],
+)
+def test_the_content_type_is_guessed_from_the_suffix_alone(path: str, kind: str) -> None:
+    """A name never chooses its type by looking like a URL."""
+    assert content_type(path) == kind
 
 
 def test_a_partial_object_of_ours_is_replaced(ingest: Ingest) -> None:
