@@ -1,4 +1,4 @@
-"""`python -m tests.chaos kills`: the full proof, as long as one likes; see `--help`."""
+"""The proofs that are too long for every run of the tests: see `python -m tests.chaos --help`."""
 
 import argparse
 import random
@@ -6,33 +6,49 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos import kills, mutants
-from tests.chaos.relay import ROOT, Relay
+from tests.chaos import flow, kills, mutants
+from tests.chaos.relay import ROOT, STORM, Relay
 
 
 def main() -> int:
     """0 if nothing was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("what", choices=["kills"])
-    parser.add_argument("--files", type=int, default=2000)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="a broken program, which must be caught")
-    parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
+    proofs = parser.add_subparsers(dest="what", required=True)
+    storm = proofs.add_parser("kills", help="files flow while processes are killed at random")
+    storm.add_argument("--files", type=int, default=2000)
+    storm.add_argument("--kills", type=int, default=200)
+    storm.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="a broken program, which must be caught")
+    calm = proofs.add_parser("flow", help="one folder of mixed files, copied into Watch, arrives on the other side")
+    calm.add_argument("--endpoint", choices=sorted(flow.ENDPOINTS), required=True)
+    calm.add_argument("--files", type=int, default=500)
+    for proof in (storm, calm):
+        proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+        proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relay-chaos-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        relay = Relay(folder, mutants.make(options.mutant, folder) if options.mutant else ROOT)
-        print(
-            f"replay: python -m tests.chaos kills --files {options.files} --kills {options.kills} --seed {options.seed}"
-        )
-        try:
-            outcome = kills.run(folder, relay, files=options.files, kills=options.kills, seed=options.seed)
-        finally:
-            relay.end()
+        outcome = _flow(folder, options) if options.what == "flow" else _kills(folder, options)
     print(outcome.table())
     return 1 if outcome.violations else 0
+
+
+def _flow(folder: Path, options: argparse.Namespace) -> flow.Outcome:
+    replay = f"--endpoint {options.endpoint} --files {options.files} --seed {options.seed}"
+    print(f"replay: python -m tests.chaos flow {replay}", flush=True)
+    return flow.run(folder, options.endpoint, files=options.files, seed=options.seed)
+
+
+def _kills(folder: Path, options: argparse.Namespace) -> kills.Outcome:
+    replay = f"--files {options.files} --kills {options.kills} --seed {options.seed}"
+    replay += f" --mutant {options.mutant}" if options.mutant else ""
+    print(f"replay: python -m tests.chaos kills {replay}", flush=True)
+    code = mutants.make(options.mutant, folder) if options.mutant else ROOT
+    relay = Relay(folder, code, keys=STORM)
+    try:
+        return kills.run(folder, relay, files=options.files, kills=options.kills, seed=options.seed)
+    finally:
+        relay.end()
 
 
 if __name__ == "__main__":

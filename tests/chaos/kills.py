@@ -23,6 +23,8 @@ from tests.chaos.relay import Relay, wait_for
 _NAMES = 0.3
 """Of the drops, the share that uses one of a few names."""
 _SETTLE_SECONDS = 180.0
+_INTO_THE_BURST = (0.05, 0.35)
+"""Seconds after the start of a burst in which a kill falls: files are being taken, sent and announced."""
 
 
 @dataclass
@@ -210,17 +212,22 @@ def digest(path: Path) -> str:
 def _kill_while_flowing(relay: Relay, dropper: _Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
     """Spread the kills over the drops; the pids that were killed.
 
-    The sleeps are the fault schedule, not waits for a condition. Three times in four everything has time to start again
-    and to idle, then a burst of files comes and the kill falls into it; else it follows its forerunner at once.
+    The sleeps are the fault schedule, not waits for a condition. Half of the kills wait until everything has started
+    again and idles, then a burst of files comes and the kill falls into it; the others come without a burst, and one in
+    two of them follows its forerunner at once. The server is killed in the first half alone: whatever is undelivered
+    is announced again after that, and heals what a broken program has lost.
     """
     victims: list[int] = []
+    bursts = sorted(rng.sample(range(kills), (kills + 1) // 2))
     for number in range(kills):
-        share = files * (number + 1) // kills - files * number // kills
-        if rng.random() < 0.75:
-            time.sleep(rng.uniform(0.8, 3.0))
-        dropper.pace.release(share) if share else None
-        time.sleep(rng.uniform(0.0, 0.4))
-        victim = _choose(relay, rng)
+        turn = bursts.index(number) if number in bursts else None
+        if turn is not None:
+            time.sleep(rng.uniform(1.0, 3.0))
+            dropper.pace.release(files * (turn + 1) // len(bursts) - files * turn // len(bursts))
+            time.sleep(rng.uniform(*_INTO_THE_BURST))
+        else:
+            time.sleep(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.8, 3.0)]))
+        victim = _choose(relay, rng, burst=turn is not None, server=number < kills // 2)
         relay.kill(victim)
         victims.append(victim)
         if not relay.is_running():
@@ -228,15 +235,18 @@ def _kill_while_flowing(relay: Relay, dropper: _Dropper, rng: random.Random, fil
     return victims
 
 
-def _choose(relay: Relay, rng: random.Random) -> int:
-    """The parent or the server one time in ten each, else any worker, whatever it is just doing."""
-    children = relay.children()
-    servers = [pid for pid in children if relay.role_of(pid) == "embedded"]
-    workers = [pid for pid in children if pid not in servers] or [relay.pid]
+def _choose(relay: Relay, rng: random.Random, *, burst: bool, server: bool) -> int:
+    """With a burst an uploader one time in two; else the parent or the server one time in ten each, or any worker."""
+    roles = {pid: relay.role_of(pid) for pid in relay.children()}
+    uploaders = [pid for pid, role in roles.items() if role == "uploader"]
+    if burst and uploaders and rng.random() < 0.5:
+        return rng.choice(uploaders)
+    servers = [pid for pid, role in roles.items() if role == "embedded"]
+    workers = [pid for pid in roles if pid not in servers] or [relay.pid]
     dice = rng.random()
     if dice < 0.1:
         return relay.pid
-    return rng.choice(servers) if dice < 0.2 and servers else rng.choice(workers)
+    return rng.choice(servers) if dice < 0.2 and servers and server else rng.choice(workers)
 
 
 def _rests(relay: Relay, observer: _Observer, expected: int) -> bool:

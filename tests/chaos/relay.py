@@ -1,32 +1,30 @@
 """The real program under test: started as its user starts it, its processes known by role, any of them killed."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.integration.program import marked
+
 ROOT = Path(__file__).resolve().parents[2]
-_PROPERTIES = """\
-[General]
-folderToStoreTempFiles={state}
-folderToWatch=Watch
-folderForDownloadedFiles=DownloadedFromS3
-[AWS]
-aws_s3_bucket=relay
-aws_s3_folder=chaos/inbox
-aws_region=us-east-1
-aws_sqs=relay
-aws_endpoint_url=embedded
-[Concurrency]
-sleepWatchLocalFolder=0.5
-visibilitySeconds=10
-shutdownSeconds=5
-pollProcesses=2
-"""
+_MARK = "RELAY_CHAOS_MARK"
+STORM = {
+    "aws_s3_folder": "chaos/inbox",
+    "sleepWatchLocalFolder": 0.5,
+    "visibilitySeconds": 10,
+    "shutdownSeconds": 5,
+    "pollProcesses": 2,
+}
+"""What lets a run with many kills come to its end soon."""
+GONE_SECONDS = 5.0
+"""What helpers of the interpreter may take to follow a parent that has ended."""
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -38,27 +36,38 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 class Relay:
-    """`python main.py -Mode 3` on a folder of its own, from `code` (the shipped tree, or a mutant of it)."""
+    """`python main.py -Mode MODE` on a folder of its own, from `code` (the shipped tree, or a mutant of it).
 
-    def __init__(self, folder: Path, code: Path = ROOT) -> None:
+    It runs with the shipped Application.properties; `keys` replace some of its values. Its processes are known by a
+    mark in their environment, which children inherit: orphans are found as well.
+    """
+
+    def __init__(self, folder: Path, code: Path = ROOT, *, mode: int = 3, keys: Mapping[str, object]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
-        self.code = code
+        self.code, self.mode = code, mode
         self.watch, self.queued = self.state / "Watch", self.state / "QueuedForUpload"
         self.uploaded, self.downloaded = self.state / "UploadedToS3", self.state / "DownloadedFromS3"
         self.failed = self.state / "Failed"
         self.log = self.state / "relay.log"
         self.console = folder / "console.txt"
         self._properties = folder / "Application.properties"
-        self._properties.write_text(_PROPERTIES.format(state=self.state))
+        self._properties.write_text(_shipped_but({"folderToStoreTempFiles": self.state, **keys}), encoding="utf-8")
+        self._mark = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
-        self._pids: set[int] = set()
 
     def start(self) -> None:
         """Start it; returns at once."""
-        command = [sys.executable, "main.py", "-Mode", "3", "--config", str(self._properties)]
+        command = [sys.executable, "main.py", "-Mode", str(self.mode), "--config", str(self._properties)]
         with self.console.open("ab") as console:
             self._process = subprocess.Popen(  # the command is ours
-                command, cwd=self.code, stdout=console, stderr=console, start_new_session=True
+                command,
+                cwd=self.code,
+                env={**os.environ, _MARK: self._mark},
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
             )
 
     @property
@@ -77,9 +86,11 @@ class Relay:
             found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         except OSError:
             return []
-        children = [int(pid) for pid in found if b"spawn_main" in _command_line(int(pid))]
-        self._pids |= {self.pid, *children}
-        return children
+        return [int(pid) for pid in found if b"spawn_main" in _command_line(int(pid))]
+
+    def works(self) -> bool:
+        """Whether its workers have begun."""
+        return self.log.exists() and bool(re.search(r" (watcher|poller)(-\d+)?\[", self.log.read_text()))
 
     def role_of(self, pid: int) -> str:
         """The role that a process, dead or alive, gave in the log."""
@@ -107,18 +118,28 @@ class Relay:
         return self._process.wait(timeout=60)
 
     def survivors(self) -> list[int]:
-        """Processes of any of its lives that still run."""
-        return [pid for pid in self._pids if b"main.py" in _command_line(pid) or b"spawn_main" in _command_line(pid)]
+        """Processes of any of its lives that still run, some seconds after the last has ended."""
+        deadline = time.monotonic() + GONE_SECONDS
+        while (found := list(marked(f"{_MARK}={self._mark}"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
 
     def end(self) -> None:
-        """Whatever is left, by pid."""
-        for pid in [*self.children(), *self.survivors()]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        """Whatever is left, by pid; the parent first, which would start others anew."""
         if self.is_running():
             self.kill(self.pid)
+        for pid in self.survivors():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _shipped_but(keys: Mapping[str, object]) -> str:
+    text = (ROOT / "Application.properties").read_text(encoding="utf-8")
+    for key, value in keys.items():
+        found = re.search(rf"(?m)^{key}=.*$", text)
+        assert found, f"Application.properties has no key {key}"
+        text = f"{text[: found.start()]}{key}={value}{text[found.end() :]}"
+    return text
 
 
 def _command_line(pid: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,47 +13,52 @@ from pipeline.ports import LaterError, PausedError, ReceiptError, RelayError
 from tests.fakes import FakeQueue
 from tests.unit.test_uploader import until
 
-SHORT = 0.2
-"""Seconds of visibility: many heartbeats go by in a test."""
+VISIBILITY = 60
+BEAT = VISIBILITY / 2
 
 
 class Rig:
-    """A queue with a short visibility, by the real clock, and the hand on it."""
+    """A queue and the hand on it, both by a clock that only the test moves: a machine under load changes nothing."""
 
-    def __init__(self, visibility: float = SHORT) -> None:
-        self.queue = FakeQueue(visibility=visibility)
-        self.hand = Hand(self.queue, visibility)  # type: ignore[arg-type]  # fractions of a second keep tests short
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.queue = FakeQueue(visibility=VISIBILITY, clock=lambda: self.now)
+        self.hand = Hand(self.queue, VISIBILITY)
 
     def take(self, body: str = "a") -> Held:
         self.queue.put(body)
         (message,) = self.queue.receive(1, 0)
         return self.hand.take(message)
 
+    def passes(self, seconds: float) -> None:
+        """So much time goes by."""
+        self.now += seconds
+        with self.hand._changed:  # the heartbeat waits by the real clock
+            self.hand._changed.notify_all()
+
     def beats(self, count: int) -> None:
-        """Wait for so many extensions more."""
-        before = len(self.queue.journal.of("extended"))
-        until(lambda: len(self.queue.journal.of("extended")) >= before + count)
+        """So many beats go by, each with an extension of whatever is not lost."""
+        for _ in range(count):
+            self._beat()
+
+    def _beat(self) -> None:
+        wanted = len(self.queue.journal.of("extended")) + sum(not held.lost for held in self.hand._held.values())
+        self.passes(BEAT)
+        until(lambda: len(self.queue.journal.of("extended")) >= wanted)
 
 
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(FakeQueue, "extend", extend_fractions)
     made = Rig()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now))
     yield made
     made.hand.close()
-
-
-def extend_fractions(queue: FakeQueue, receipts: list[str], seconds: float) -> list[RelayError | None]:
-    """FakeQueue.extend without its check for whole seconds' range."""
-    queue.trouble.strike("extend")
-    return [queue._extend(receipt, seconds) for receipt in receipts]  # type: ignore[arg-type]
 
 
 def test_what_is_held_stays_invisible(rig: Rig) -> None:
     """Beyond its visibility, several messages at once."""
     held = [rig.take(str(number)) for number in range(12)]
-    rig.beats(12 * 3)
+    rig.beats(3)
     assert rig.queue.visible() == 0
     assert all(rig.hand.is_ours(item) for item in held)
     assert rig.hand.count() == 12
@@ -90,6 +96,7 @@ def test_a_receipt_that_sqs_refuses_is_lost(rig: Rig) -> None:
     """Others may have it: not ours, not extended again, not given back."""
     held = rig.take()
     rig.queue.refuse = lambda operation, _body: ReceiptError("stale") if operation == "extend" else None
+    rig.passes(BEAT)
     until(lambda: held.lost)
     assert not rig.hand.is_ours(held)
     rig.queue.refuse = lambda _operation, _body: None
@@ -102,7 +109,13 @@ def test_trouble_is_no_loss_until_the_deadline(rig: Rig, error: RelayError) -> N
     """One failed beat is tried again in time."""
     held = rig.take()
     rig.queue.trouble.queued["extend"].append(error)
-    rig.beats(2)
+    rig.passes(BEAT)
+    until(lambda: held.renew > rig.now)
+    assert rig.hand.is_ours(held)
+    rig.passes(BEAT - 1)
+    until(lambda: held.renew > rig.now)
+    assert rig.queue.journal.of("extended") == ["a"]
+    rig.passes(BEAT)
     assert rig.hand.is_ours(held)
 
 
@@ -110,6 +123,10 @@ def test_an_outage_beyond_the_deadline_is_a_loss(rig: Rig) -> None:
     """By our own clock: SQS cannot be asked, and shows the message to others by now."""
     held = rig.take()
     rig.queue.refuse = lambda _operation, _body: LaterError("no network")
+    rig.passes(BEAT)
+    until(lambda: held.renew > rig.now)
+    assert rig.hand.is_ours(held)
+    rig.passes(BEAT)
     until(lambda: held.lost)
     assert rig.queue.visible() == 1
     assert not rig.hand.is_ours(held)
@@ -119,6 +136,10 @@ def test_twelve_hours_are_the_end(rig: Rig) -> None:
     """SQS keeps no message in flight for longer."""
     held = rig.take()
     held.last = held.deadline
+    rig.beats(1)
+    until(lambda: held.renew > rig.now)
+    assert rig.hand.is_ours(held)
+    rig.passes(BEAT)
     until(lambda: held.lost)
     assert not rig.hand.is_ours(held)
 
@@ -127,9 +148,10 @@ def test_one_loss_does_not_end_the_others(rig: Rig) -> None:
     """The heartbeat goes on for what is still ours, and for what comes later."""
     lost = rig.take("lost")
     rig.queue.refuse = lambda _operation, body: ReceiptError("stale") if body == "lost" else None
+    rig.passes(BEAT)
     until(lambda: lost.lost)
     later = rig.take("later")
-    rig.beats(4)
+    rig.beats(3)
     assert rig.hand.is_ours(later)
 
 
@@ -138,4 +160,5 @@ def test_a_close_ends_the_thread(rig: Rig) -> None:
     rig.take()
     rig.hand.close()
     assert not rig.hand._thread.is_alive()
-    until(lambda: rig.queue.visible() == 1)
+    rig.passes(VISIBILITY)
+    assert rig.queue.visible() == 1
