@@ -385,6 +385,20 @@ def test_web_pages_and_the_wipe_are_refused(
         assert connection.getresponse().status == 403
 
 
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 200), ("localhost", 200), ("a.page", 403), ("127.0.0.1.a.page", 403)]
+)
+def test_a_name_that_was_made_to_point_here_is_refused(
+    embedded: EmbeddedAws, start: Start, host: str, status: int
+) -> None:
+    """A page of a.page, whose address became 127.0.0.1, reads nothing."""
+    start()
+    connection = http.client.HTTPConnection("127.0.0.1", embedded.port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/{BUCKET}", headers={"Host": f"{host}:{embedded.port}"})
+        assert connection.getresponse().status == status
+
+
 @pytest.mark.parametrize("prctl", [True, False])
 def test_a_killed_parent_brings_a_clean_stop(
     embedded: EmbeddedAws, parents: Callable[[bool], tuple[Process, int]], prctl: bool
