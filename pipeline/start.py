@@ -32,7 +32,10 @@ def folders_of(settings: Settings, mode: int) -> dict[str, Path]:
 def _configured(settings: Settings) -> dict[str, Path]:
     """Key → folder, for each folder that the file names or that has a default: programs of other modes may use them."""
     folders = folders_of(settings, 3)
-    named = {"folderToWatch": settings.folder_to_watch, "folderForDownloadedFiles": settings.folder_for_downloaded_files}
+    named = {
+        "folderToWatch": settings.folder_to_watch,
+        "folderForDownloadedFiles": settings.folder_for_downloaded_files,
+    }
     return {key: folder for key, folder in folders.items() if named.get(key, "default")}
 
 
