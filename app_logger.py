@@ -4,6 +4,7 @@ Each process opens the log file itself, in append mode: no lock, no pipe, nothin
 behind. A line is one write, so lines of different processes do not mix.
 """
 
+import copy
 import logging
 import logging.config
 import sys
@@ -19,9 +20,13 @@ class OneLineFormatter(logging.Formatter):
     """Escapes control characters: a file's name must not forge a log line or steer a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record, one line; a traceback keeps its lines."""
-        text = super().format(record)
-        return "\n".join(printable(line) for line in text.split("\n")) if record.exc_info else printable(text)
+        """One record, one line; a traceback keeps its lines, indented: an error's text may have lines of its own."""
+        bare = copy.copy(record)
+        bare.exc_info = bare.exc_text = bare.stack_info = None
+        lines = [super().format(bare)]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).split("\n")
+        return "\n    ".join(printable(line) for line in lines)
 
 
 def configure(config: Path, log_file: Path, role: str) -> None:
@@ -29,7 +34,8 @@ def configure(config: Path, log_file: Path, role: str) -> None:
     # A closed terminal or a full disk under the log never stops a transfer.
     logging.raiseExceptions = False
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    defaults = {"logfile": str(log_file).replace("\\", "\\\\").replace("'", "\\'")}
+    # It becomes a part of a Python expression, after configparser has interpolated it.
+    defaults = {"logfile": str(log_file).replace("\\", "\\\\").replace("'", "\\'").replace("%", "%%")}
     logging.config.fileConfig(config, defaults=defaults, disable_existing_loggers=False, encoding="utf-8")
     for name in _TALKATIVE:
         logger = logging.getLogger(name)

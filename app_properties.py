@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline.ports import EXIT_CONFIG
+
 SECTIONS = ("General", "AWS", "Concurrency", "Environment")
 EMBEDDED = "embedded"
 _REQUIRED = object()
@@ -19,6 +21,12 @@ _REQUIRED = object()
 
 class PropertiesError(Exception):
     """The file cannot be used; the text says which line of it and what to write instead."""
+
+    code = EXIT_CONFIG
+
+
+class _HiddenError(ValueError):
+    """A value that must not be shown; says what is wrong with it."""
 
 
 def _text(value: str) -> str:
@@ -68,6 +76,8 @@ def _endpoint(value: str) -> str:
 
 def _url(value: str) -> str:
     """empty, or a URL such as http://127.0.0.1:9000"""
+    if "@" in value:  # before anything that would show it
+        raise _HiddenError("holds a user name or password; give those as aws_access_key_id and aws_secret_key")
     if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
         raise ValueError
     return value
@@ -262,8 +272,24 @@ def _parse(path: Path) -> tuple[configparser.ConfigParser, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise PropertiesError(f"{path}: cannot be read: {error}") from None
     except configparser.Error as error:
-        raise PropertiesError(f"{path}: not a properties file: {' '.join(str(error).split())}") from None
+        line, problem = _syntax(error)
+        raise PropertiesError(f"{path}:{line}: not a properties file: {problem}") from None
     return parser, text
+
+
+def _syntax(error: configparser.Error) -> tuple[int, str]:
+    """Line and problem. Never the text of the line, as the error itself has it: it may be a secret."""
+    if isinstance(error, configparser.DuplicateOptionError):
+        known = any(error.option in keys for keys in known_keys().values())
+        name = f"[{error.section}] {error.option}" if known else "this key"
+        return error.lineno or 0, f"{name} already exists above; keep one of them"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return error.lineno or 0, f"section {error.section!r} already exists above; put its keys there"
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return error.lineno, "a line stands before the first section, such as [General]"
+    lines = [line for line, _ in error.errors] if isinstance(error, configparser.ParsingError) else []
+    more = f" (so are {', '.join(map(str, lines[1:]))})" if lines[1:] else ""
+    return (lines or [0])[0], f"the line is neither key=value, nor [section], nor a comment{more}"
 
 
 def _refuse_unknown(parser: configparser.ConfigParser, complaint: _Complaint) -> None:
@@ -297,8 +323,11 @@ def _value(item: Any, parser: configparser.ConfigParser, complaint: _Complaint) 
         text = default
     try:
         return read(text)
+    except _HiddenError as error:
+        raise complaint.about(section, key, str(error)) from None
     except ValueError:
-        raise complaint.about(section, key, f"{text!r} is not {read.__doc__}") from None
+        shown = repr(text) if item.repr else "its value"
+        raise complaint.about(section, key, f"{shown} is not {read.__doc__}") from None
 
 
 def _refuse_missing_folders(values: dict[str, Any], mode: int, complaint: _Complaint) -> None:

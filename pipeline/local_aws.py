@@ -30,17 +30,27 @@ from typing import Any
 
 from pipeline import kernel
 from pipeline.parent import follow_parent
+from pipeline.ports import EXIT_CONFIG, EXIT_UNAVAILABLE
 
 HOST = "127.0.0.1"
 PORTS = range(20000, 32000)  # below Linux's ephemeral ports (32768 on): no outgoing connection can ever hold ours
 PROOF_PATH = "/_relay/proof"  # "_" is not allowed in a bucket's name, so it hides no object
 
 _POLL_SECONDS = (0.05, 0.5)  # between two looks at a server that starts; it costs one that repairs its queue a request
+_AT_WORK = "it is still starting, or repairing its queue"
 _log = logging.getLogger(__name__)
 
 
 class EmbeddedAwsError(Exception):
     """The embedded server cannot be used; the text says what happened, where, and what to do next."""
+
+    code = EXIT_UNAVAILABLE
+
+
+class EmbeddedAwsFolderError(EmbeddedAwsError):
+    """Its data cannot be kept where the settings say."""
+
+    code = EXIT_CONFIG
 
 
 class EmbeddedAwsTimeoutError(EmbeddedAwsError, TimeoutError):
@@ -65,7 +75,7 @@ class EmbeddedAws:
             address = _agreed_address(root / "address.json")
             return cls(root, int(address["port"]), str(address["token"]))
         except OSError as error:
-            raise EmbeddedAwsError(
+            raise EmbeddedAwsFolderError(
                 f"Cannot keep the embedded S3/SQS server's data in {root}: {error}. Make the folder writable for this "
                 "user, or choose another folderToStoreTempFiles."
             ) from error
@@ -90,10 +100,16 @@ class EmbeddedAws:
         return pid
 
     def wait_ready(self, timeout: float) -> None:
-        """Return once our own server, and no stranger on its port, says it is ready; `timeout` is in seconds."""
+        """Return once our own server, and no stranger on its port, says it is ready.
+
+        `timeout`: seconds without a word of it. As long as it says that it is at work it is waited for: a repair takes
+        as long as there are objects.
+        """
         deadline = time.monotonic() + timeout
         pause, longest = _POLL_SECONDS
         while seen := self._not_ready(max(0.1, deadline - time.monotonic())):
+            if seen is _AT_WORK:
+                deadline = time.monotonic() + timeout
             left = deadline - time.monotonic()
             if left <= 0:
                 raise EmbeddedAwsTimeoutError(
@@ -119,7 +135,7 @@ class EmbeddedAws:
             connection.close()
         if not hmac.compare_digest(body, self.proof(answer.status, nonce)):
             return f"another program answers there (HTTP {answer.status}); stop it, or see {self.root / 'address.json'}"
-        return "" if answer.status == 200 else f"process {self.holder()} is still starting, or repairing its queue"
+        return "" if answer.status == 200 else _AT_WORK
 
     def proof(self, status: int, nonce: str) -> bytes:
         """What only a holder of the token can answer. The token itself is never sent, so nobody can learn it."""

@@ -94,12 +94,14 @@ class Server:
 
     async def _gate(self, scope: dict[str, Any], receive: Any, send: _Send) -> None:
         """Stand before ministack: prove who we are, and refuse what neither an SDK nor we would ever ask."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app.app(scope, receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close"})
         elif scope["path"] == PROOF_PATH:
             status = 200 if self.ready and not self.stop.is_set() else 503
             await _answer(send, status, self.embedded.proof(status, scope["query_string"].decode("latin-1")))
-        elif _is_refused(scope):
+        elif _is_refused(scope, self.embedded.port):
             await _answer(send, 403, b"Refused by the embedded server")
         else:
             task = asyncio.current_task()
@@ -166,10 +168,16 @@ def _save_clean_stop(state: Path, marker: Path, port: int) -> None:
     kernel.fsync_path(marker.parent)
 
 
-def _is_refused(scope: dict[str, Any]) -> bool:
-    """Refuse web pages (only browsers send Origin; ministack answers any) and ministack's own unguarded wipe."""
+def _is_refused(scope: dict[str, Any], port: int) -> bool:
+    """Refuse web pages (only browsers send Origin; ministack answers any) and ministack's own unguarded wipe.
+
+    A page whose name was made to point here needs no Origin to read, but it sends its own name as Host.
+    """
     changes = scope["method"] != "GET" and scope["path"].startswith(("/_ministack/", "/_localstack/"))
-    return changes or any(name.lower() == b"origin" for name, _ in scope["headers"])
+    headers = [(name.lower(), value) for name, value in scope["headers"]]
+    hosts = [value.decode("latin-1").lower() for name, value in headers if name == b"host"]
+    ours = len(hosts) == 1 and hosts[0] in (f"{HOST}:{port}", f"localhost:{port}")
+    return changes or not ours or any(name == b"origin" for name, _ in headers)
 
 
 async def _answer(send: _Send, status: int, body: bytes) -> None:

@@ -4,6 +4,7 @@ The lock is on the folder itself, by inode: two ways of writing one path meet. T
 last process, however that comes, so nothing is ever left to clean up.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -31,7 +32,9 @@ def lock_side(side: str, folders: Sequence[Path], state: Path) -> tuple[int, ...
             if _is_alive(holder) or time.monotonic() >= deadline:
                 raise StartupError(_refusal(side, folder, holder), EXIT_RUNNING)
             time.sleep(0.05)
-    note.write_text(json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
+    holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with contextlib.suppress(OSError):  # the lock holds without it, on a full disk too
+        note.write_text(json.dumps(holder), encoding="utf-8")
     return fds
 
 

@@ -44,11 +44,6 @@ class Versioned(NamedTuple):
     suffix: str
 
 
-def normal_folder(folder: str) -> str:
-    """`aws_s3_folder` as the program uses it: no slash at either end; empty is the bucket's root."""
-    return folder.strip("/")
-
-
 def key_for(folder: str, path: str) -> Key:
     """The key of a relative path below `folder`; NameRefusedError if it exceeds KEY_LIMIT."""
     quoted = not _is_utf8(path)

@@ -28,15 +28,17 @@ class _Watch:
 _watch = _Watch()
 
 
-def follow_parent(number: int = signal.SIGKILL) -> None:
+def follow_parent(number: int = signal.SIGKILL) -> str:
     """In a process of multiprocessing: be sent a signal when the parent ends, or now if it has. The last call counts.
 
-    Fallback: a thread waits for the parent's sentinel.
+    Fallback: a thread waits for the parent's sentinel. Returns which way is in use, for the log.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
-        return
+        return "no parent"
     if not kernel.die_with_parent(number):
         _watch.begin(number, parent)
-    elif os.getppid() != parent.pid:  # it ended before the kernel was asked
+        return "parent's sentinel"
+    if os.getppid() != parent.pid:  # it ended before the kernel was asked
         os.kill(os.getpid(), number)
+    return "parent-death signal"

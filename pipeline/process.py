@@ -15,7 +15,7 @@ from app_properties import Settings
 from pipeline.link import Link
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
 from pipeline.parent import follow_parent
-from pipeline.ports import EXIT_UNAVAILABLE, StartupError
+from pipeline.ports import StartupError
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,9 @@ def child(link: Link, role: str, context: Context) -> None:
         importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop)
     except StopRequested:
         log.debug("stopped")
-    except StartupError as error:
+    except (StartupError, EmbeddedAwsError) as error:
         log.error("%s", error)
         raise SystemExit(error.code) from None
-    except EmbeddedAwsError as error:
-        log.error("%s", error)
-        raise SystemExit(EXIT_UNAVAILABLE) from None
     except Exception:
         log.exception("an error of the program; this process ends and another takes its place")
         raise SystemExit(1) from None

@@ -4,6 +4,8 @@ The prefix says what was stored, the ledger what arrived. What was announced, re
 known, so some of it is announced twice; the ledger recognises that.
 """
 
+import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Iterator
@@ -20,25 +22,41 @@ from pipeline.ports import Message, ObjectStore, StoredObject
 log = logging.getLogger(__name__)
 
 _BATCH = 10
+_PROGRESS_SECONDS = 10.0
 
 
 def announce_undelivered(settings: Settings, aws: Aws) -> None:
-    """Make the queue and announce every object of ours that the ledger lacks. RelayError if that fails."""
+    """Make the queue and announce every object of ours that was not delivered. RelayError if that fails."""
     queue = aws.queue()
     store = aws.store(settings.own_folder / "multipart", 4, writes=False)
-    messages = list(_messages(settings, store))
-    for start in range(0, len(messages), _BATCH):
-        for outcome in queue.send(messages[start : start + _BATCH]):
-            if outcome is not None:
-                raise outcome
-    log.info("announced %d objects again that were not delivered before the embedded server was killed", len(messages))
+    count = 0
+    with _ledger(settings) as ledger:
+        messages = _messages(settings, store, ledger)
+        while batch := list(itertools.islice(messages, _BATCH)):
+            for outcome in queue.send(batch):
+                if outcome is not None:
+                    raise outcome
+            count += len(batch)
+    log.info("announced %d objects again that were not delivered before the embedded server was killed", count)
 
 
-def _messages(settings: Settings, store: ObjectStore) -> Iterator[Message]:
-    folder = settings.aws_s3_folder
+@contextlib.contextmanager
+def _ledger(settings: Settings) -> Iterator[Ledger | None]:
     path = settings.downloaded / LEDGER
-    ledger = Ledger(path) if settings.folder_for_downloaded_files and path.exists() else None
-    for key in store.keys(f"{folder}/" if folder else ""):
+    if not settings.folder_for_downloaded_files or not path.exists():
+        yield None
+        return
+    with contextlib.closing(Ledger(path)) as ledger:
+        yield ledger
+
+
+def _messages(settings: Settings, store: ObjectStore, ledger: Ledger | None) -> Iterator[Message]:
+    folder = settings.aws_s3_folder
+    said = time.monotonic()
+    for looked, key in enumerate(store.keys(f"{folder}/" if folder else "")):
+        if time.monotonic() - said >= _PROGRESS_SECONDS:
+            said = time.monotonic()
+            log.info("repairing the queue of the embedded server: looked at %d objects", looked)
         stored = store.look(key)
         if stored is None:
             continue
@@ -46,10 +64,14 @@ def _messages(settings: Settings, store: ObjectStore) -> Iterator[Message]:
             origin = origin_of(stored, store.bucket, folder)
         except NameRefusedError:
             continue  # not one of ours
-        if origin.is_ours and (ledger is None or ledger.find(delivery_id(origin.drop_id, key)) is None):
+        if origin.is_ours and not _is_delivered(ledger, delivery_id(origin.drop_id, key)):
             yield _message(stored, origin, store.bucket, settings)
-    if ledger is not None:
-        ledger.close()
+
+
+def _is_delivered(ledger: Ledger | None, drop: str) -> bool:
+    """Not while it is `publishing`: that is not done, and the message that would have it done is gone."""
+    row = ledger.find(drop) if ledger is not None else None
+    return row is not None and row.state == "delivered"
 
 
 def _message(stored: StoredObject, origin: Origin, bucket: str, settings: Settings) -> Message:

@@ -29,6 +29,16 @@ def folders_of(settings: Settings, mode: int) -> dict[str, Path]:
     return folders
 
 
+def _configured(settings: Settings) -> dict[str, Path]:
+    """Key → folder, for each folder that the file names or that has a default: programs of other modes may use them."""
+    folders = folders_of(settings, 3)
+    named = {
+        "folderToWatch": settings.folder_to_watch,
+        "folderForDownloadedFiles": settings.folder_for_downloaded_files,
+    }
+    return {key: folder for key, folder in folders.items() if named.get(key, "default")}
+
+
 class Locks(NamedTuple):
     """The descriptors that hold the folders of each side; empty where a mode has no such side."""
 
@@ -42,11 +52,18 @@ def prepare(settings: Settings, mode: int) -> Locks:
     StartupError (75) names who has them already, or (78) the key and the folder that cannot be used.
     """
     folders = folders_of(settings, mode)
-    _refuse_nesting(folders)
+    _refuse_nesting(_configured(settings), settings.log_file)
     _make("folderToStoreTempFiles", settings.own_folder, 0o700)
     for key, folder in folders.items():
         _make(key, folder, _FOLDER_MODE)
-    locks = _lock(settings, mode)
+    try:
+        locks = _lock(settings, mode)
+    except OSError as error:
+        raise StartupError(
+            f"{error.filename or settings.state_root} cannot be locked: {error.strerror}; "
+            "put the folders where this user may lock them",
+            EXIT_CONFIG,
+        ) from error
     if mode in INGEST_MODES:
         _try_to_move(folders)  # not before: another instance must not meet what is tried
     return locks
@@ -59,8 +76,9 @@ def _lock(settings: Settings, mode: int) -> Locks:
     return Locks(ingest, consume)
 
 
-def _refuse_nesting(folders: Mapping[str, Path]) -> None:
-    real = {key: folder.resolve() for key, folder in folders.items()}
+def _refuse_nesting(folders: Mapping[str, Path], log_file: Path) -> None:
+    # Not Path.resolve(), which raises where links go round in a circle; that is said when the folder is made.
+    real = {key: Path(os.path.realpath(folder)) for key, folder in folders.items()}
     for one, inner in real.items():
         for other, outer in real.items():
             if one != other and inner.is_relative_to(outer):
@@ -69,6 +87,12 @@ def _refuse_nesting(folders: Mapping[str, Path]) -> None:
                     f"[General] {one} ({inner}) {relation} {other} ({outer}); give each a folder of its own",
                     EXIT_CONFIG,
                 )
+    real_log = Path(os.path.realpath(log_file))
+    for key, folder in real.items():
+        if real_log.is_relative_to(folder):
+            raise StartupError(
+                f"[General] logFilePath: {real_log} lies inside {key} ({folder}); put the log elsewhere", EXIT_CONFIG
+            )
 
 
 def _make(key: str, folder: Path, mode: int) -> None:
@@ -98,7 +122,13 @@ def _try_to_move(folders: Mapping[str, Path]) -> None:
     keys = list(folders)[:4]
     name = f"{PROBE}{secrets.token_hex(8)}"
     place = folders[keys[0]] / name
-    place.mkdir(mode=0o700)
+    try:
+        place.mkdir(mode=0o700)
+    except OSError as error:
+        raise StartupError(
+            f"[General] {keys[0]}: nothing can be made in {place.parent}: {error.strerror}; make room, or name another",
+            EXIT_CONFIG,
+        ) from error
     try:
         for key in keys[1:]:
             place = place.rename(folders[key] / name)

@@ -3,6 +3,7 @@
 import logging
 
 from pipeline.link import Link
+from pipeline.parent import follow_parent
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import READY_SECONDS, aws_of
 
@@ -11,6 +12,7 @@ log = logging.getLogger(__name__)
 
 def run(context: Context, _link: Link, stop: Stop) -> None:
     """StartupError where a person has to do something first."""
+    log.info("kernel       %s", follow_parent())  # it is followed already; this says by which way
     if context.embedded:
         with stop.waiting():
             context.embedded.wait_ready(READY_SECONDS)

@@ -13,7 +13,7 @@ from pipeline.process import Context, Stop
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
-"""What the embedded S3 and SQS may take to start, or to announce again what a kill made it forget."""
+"""How long the embedded S3 and SQS may be silent; while it says that it repairs its queue it is waited for."""
 
 
 def aws_of(context: Context) -> Aws:

@@ -230,33 +230,7 @@ def test_s3_and_sqs_apart(tmp_path: Path, launch: Launch, seaweed_server: Server
     wait_for(lambda: left_in_queue(ministack_server, "apart") == (0, 0))
 
 
-OLDER_FILE = """\
-[General]
-logFilePath=icd.log
-folderToStoreTempFiles={folder}/state
-folderToWatch=Watch
-folderQueuedForUpload=QueuedForUpload
-folderForUploadedFiles=UploadedToS3
-folderForDownloadedFiles=DownloadedFromS3
-
-[AWS]
-aws_s3_bucket=icd-users
-aws_s3_folder=atanu.banik/s3uploadTest
-aws_access_key_id=
-aws_secret_key=
-aws_region=us-west-2
-aws_sqs=atanu_banik
-
-[Concurrency]
-sleepWatchLocalFolder=6.0
-sleepUploadToS3=3.0
-sleepPollSQS=2.0
-
-[Environment]
-# 0: development
-# 1: production
-operationMode=0
-"""
+OLDER_FILE = Path(__file__).resolve().parents[1] / "older.properties"
 
 
 @pytest.mark.parametrize("make", [moto, ministack])
@@ -265,7 +239,9 @@ def test_a_file_with_the_older_keys_alone(tmp_path: Path, start: Start, make: An
     server = start(make)
     make_bucket(server, "icd-users")
     config = tmp_path / "Application.properties"
-    config.write_text(OLDER_FILE.format(folder=tmp_path))
+    older, place = OLDER_FILE.read_text(), "folderToStoreTempFiles=TEMP/Atanu\n"
+    assert place in older
+    config.write_text(older.replace(place, f"folderToStoreTempFiles={tmp_path}/state\n"))
     env = {"AWS_ENDPOINT_URL": server.endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "s3cr3t-value"}
     program = Program(config, 3, env=env)
     try:
@@ -275,7 +251,7 @@ def test_a_file_with_the_older_keys_alone(tmp_path: Path, start: Start, make: An
         assert program.stopped() == 0
     finally:
         program.end()
-    assert "s3cr3t-value" not in program.output() + (program.state / "icd.log").read_text()
+    assert "s3cr3t-value" not in program.output() + (program.state / "s3uploadTest-Atanu.log").read_text()
     found = server.client("s3").list_objects_v2(Bucket="icd-users", Prefix="atanu.banik/s3uploadTest/")["Contents"]
     assert {item["Key"] for item in found if ".relay" not in item["Key"]} == {
         "atanu.banik/s3uploadTest/r.csv",

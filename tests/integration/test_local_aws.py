@@ -93,8 +93,10 @@ def run_parent(embedded: EmbeddedAws, pids: Any, prctl: bool) -> None:
 
 def note(embedded: EmbeddedAws) -> None:
     """An on_unclean: leaves a trace that it ran, and whether clients were kept away meanwhile."""
-    with pytest.raises(EmbeddedAwsError, match="still starting"):
-        embedded.wait_ready(0.2)
+    connection = http.client.HTTPConnection("127.0.0.1", embedded.port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", local_aws.PROOF_PATH)
+        assert connection.getresponse().status == 503
     with (embedded.root / "repaired").open("a") as trace:
         trace.write("x")
 
@@ -106,6 +108,11 @@ def fail() -> None:
 def hang(embedded: EmbeddedAws) -> None:
     (embedded.root / "repaired").write_text("begun")
     threading.Event().wait()
+
+
+def repair_until_told(embedded: EmbeddedAws) -> None:
+    (embedded.root / "repaired").write_text("begun")
+    until((embedded.root / "enough").exists, 30)
 
 
 def repairs(embedded: EmbeddedAws) -> int:
@@ -292,6 +299,24 @@ def test_a_stop_within_the_repair_is_not_a_clean_one(embedded: EmbeddedAws, star
     assert not (embedded.root / "clean-stop").exists()
 
 
+def test_a_repair_is_waited_for_however_long_it_takes(embedded: EmbeddedAws, start: Start) -> None:
+    """The limit of a wait is for silence: each proof that our own server is at work moves it on."""
+    server = start()
+    server.kill()
+    ended(server)
+    start(partial(repair_until_told, embedded), ready=False)
+    until(lambda: repairs(embedded))
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(embedded.wait_ready, 0.6)
+        try:
+            with pytest.raises(TimeoutError) as seen:
+                waiting.result(2)
+            assert not isinstance(seen.value, EmbeddedAwsError)  # it is this test that waits no longer
+        finally:
+            (embedded.root / "enough").touch()
+        waiting.result(10)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_the_next_takes_over(embedded: EmbeddedAws, start: Start, how: signal.Signals) -> None:
     first = start()
@@ -358,6 +383,20 @@ def test_web_pages_and_the_wipe_are_refused(
     with contextlib.closing(connection):
         connection.request(method, path, headers={header: "http://a.page"})
         assert connection.getresponse().status == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1", 200), ("localhost", 200), ("a.page", 403), ("127.0.0.1.a.page", 403)]
+)
+def test_a_name_that_was_made_to_point_here_is_refused(
+    embedded: EmbeddedAws, start: Start, host: str, status: int
+) -> None:
+    """A page of a.page, whose address became 127.0.0.1, reads nothing."""
+    start()
+    connection = http.client.HTTPConnection("127.0.0.1", embedded.port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/{BUCKET}", headers={"Host": f"{host}:{embedded.port}"})
+        assert connection.getresponse().status == status
 
 
 @pytest.mark.parametrize("prctl", [True, False])

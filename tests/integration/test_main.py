@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -210,6 +211,16 @@ def test_unprivileged_user(tmp_path: Path) -> None:
         assert program.stopped() == 0
     finally:
         program.end()
+
+
+def test_a_started_program_says_what_it_does(tmp_path: Path, launch: Launch) -> None:
+    """Where its log is and how its processes end with it; SIGUSR1 shows the parent's threads, and it goes on."""
+    program = launch(tmp_path, 2).started()
+    assert f" {program.state / 'relay.log'}\n" in program.output()
+    assert re.search(r" check +I kernel +(parent-death signal|parent's sentinel)$", program.output(), re.MULTILINE)
+    program.send(signal.SIGUSR1)
+    wait_for(lambda: "supervisor.py" in program.output(), explain=program.output)
+    assert program.stopped() == 0
 
 
 def test_folders_on_two_file_systems(tmp_path: Path) -> None:

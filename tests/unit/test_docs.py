@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import configparser
 import re
+import signal
+import tomllib
 from pathlib import Path
 
+import main
 from app_properties import EMBEDDED, known_keys, load
+from pipeline import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "Application.properties"
@@ -67,3 +71,18 @@ def test_the_readme_lists_every_key_with_its_default() -> None:
     table = {key: cell.strip().strip("`") for key, cell in rows}
     assert len(rows) == len(table), "a key stands twice"
     assert table == defaults()
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    """Those of the program, and that of a Ctrl-C before it began; each once."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("| exit code |")[2].partition("\n\n")[0]
+    codes = [int(code) for code in re.findall(r"^\| ([0-9]+) \|", text, re.MULTILINE)]
+    known = {value for name, value in vars(ports).items() if name.startswith("EXIT_")}
+    assert codes == sorted(known | {128 + signal.SIGINT})
+
+
+def test_there_is_one_version() -> None:
+    """What --version says, what the package is, and what the changelog begins with."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    [first, *_] = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert main.VERSION == project["version"] == first

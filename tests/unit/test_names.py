@@ -19,7 +19,6 @@ from pipeline.names import (
     human_size,
     key_for,
     next_version,
-    normal_folder,
     path_of_key,
     printable,
     split_version,
@@ -281,12 +280,6 @@ def test_versions_prefix_finds_every_version() -> None:
 def test_with_name(path: str, name: str, renamed: str) -> None:
     """Only the last component changes."""
     assert with_name(path, name) == renamed
-
-
-@pytest.mark.parametrize(("folder", "normal"), [("/a/b/", "a/b"), ("", ""), ("//", ""), ("a", "a")])
-def test_normal_folder(folder: str, normal: str) -> None:
-    """Slashes at the ends mean nothing."""
-    assert normal_folder(folder) == normal
 
 
 @given(st.text())

@@ -1,0 +1,72 @@
+"""What is announced again when the embedded server has lost its queues, over a real S3 and SQS."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app_properties import Settings, load
+from aws_util import Aws
+from pipeline import reannounce
+from pipeline.drop import DROP_ID, PATH, delivery_id
+from pipeline.landing import LEDGER
+from pipeline.ledger import Ledger, Row
+from tests.servers import MotoServer, make_bucket
+
+NAME = "announced-again"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, moto_server: MotoServer) -> Settings:
+    make_bucket(moto_server, NAME)
+    file = tmp_path / "Application.properties"
+    file.write_text(
+        f"[General]\nfolderToStoreTempFiles={tmp_path}\nfolderToWatch=Watch\nfolderForDownloadedFiles=Down\n"
+        f"[AWS]\naws_s3_bucket={NAME}\naws_s3_folder=in\naws_access_key_id=test\naws_secret_key=test\n"
+        f"aws_region=us-east-1\naws_sqs={NAME}\naws_endpoint_url={moto_server.endpoint}\n"
+    )
+    return load(file, 3, tmp_path)
+
+
+def test_what_was_not_delivered_is_announced_again(
+    settings: Settings, moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each object of ours once, unless the ledger has it delivered; a `publishing` row is not that; nothing foreign."""
+    monkeypatch.setattr(reannounce, "_PROGRESS_SECONDS", 0.0)
+    caplog.set_level(logging.INFO)
+    s3 = moto_server.client("s3")
+
+    def put(key: str, **metadata: str) -> None:
+        s3.put_object(Bucket=NAME, Key=key, Body=b"1", Metadata=metadata)
+
+    unknown = [f"in/unknown/{number}" for number in range(21)]  # more than two batches
+    for key in (*unknown, "in/delivered", "in/publishing"):
+        put(key, **{DROP_ID: key.rpartition("/")[2], PATH: key.removeprefix("in/")})
+    put("in/foreign")
+    put("elsewhere/ours", **{DROP_ID: "elsewhere", PATH: "ours"})
+    path = settings.downloaded / LEDGER
+    path.parent.mkdir(parents=True)
+    ledger = Ledger(path)
+    done, begun = delivery_id("delivered", "in/delivered"), delivery_id("publishing", "in/publishing")
+    assert ledger.begin([Row(done, "t1", "delivered", ""), Row(begun, "t2", "publishing", "")]) == [True, True]
+    ledger.deliver([done])
+    ledger.close()
+
+    reannounce.announce_undelivered(settings, Aws(settings))
+
+    assert sorted(announced(moto_server)) == sorted([*unknown, "in/publishing"])
+    assert "looked at 20 objects" in caplog.text
+    assert "announced 22 objects again" in caplog.text
+
+
+def announced(server: MotoServer) -> list[str]:
+    """Take every message from the queue."""
+    sqs: Any = server.client("sqs")
+    url = sqs.get_queue_url(QueueName=NAME)["QueueUrl"]
+    bodies: list[str] = []
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
+        bodies += [message["Body"] for message in messages]
+    return bodies

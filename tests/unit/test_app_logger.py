@@ -1,0 +1,54 @@
+"""The log: a line is a line, whatever is in it, and the file is where the settings say."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app_logger import OneLineFormatter
+
+ROOT = Path(__file__).resolve().parents[2]
+FORGED = "a\n12:00:00 poller I all is well"
+
+
+def lines_of(message: str, *, error: BaseException | None = None) -> list[str]:
+    info = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("n", logging.ERROR, __file__, 1, message, (), info)
+    return OneLineFormatter("%(levelname)s %(message)s").format(record).split("\n")
+
+
+def test_a_message_is_one_line() -> None:
+    """A file's name with a newline forges no line."""
+    [line] = lines_of(FORGED)
+    assert line.startswith("ERROR a")
+
+
+def test_a_traceback_keeps_its_lines_and_the_message_has_none() -> None:
+    """Neither the message above a traceback nor the error's own text begins a line of its own."""
+    try:
+        raise ValueError(FORGED)
+    except ValueError as error:
+        first, *trace = lines_of(FORGED, error=error)
+    assert first.startswith("ERROR a")
+    assert "all is well" in first
+    assert trace[0] == "    Traceback (most recent call last):"
+    assert any("all is well" in line for line in trace)
+    assert all(line.startswith("    ") for line in trace)
+
+
+@pytest.mark.parametrize("name", ["100%", "%(role)s", "it's", "back\\slash", "a b"])
+def test_any_folder_can_hold_the_log(tmp_path: Path, name: str) -> None:
+    """fileConfig interpolates and evaluates what stands in logging.conf; in a process, as it changes all of logging."""
+    log = tmp_path / name / "relay.log"
+    code = (
+        "import logging, sys, app_logger; from pathlib import Path\n"
+        "app_logger.configure(Path('logging.conf'), Path(sys.argv[1]), 'main')\n"
+        "logging.getLogger('relay').info('hello')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(log)], cwd=ROOT, timeout=30, check=True, capture_output=True)
+    assert "main[" in log.read_text()
+    assert "hello" in log.read_text()
