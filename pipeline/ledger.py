@@ -55,7 +55,7 @@ class Ledger:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise
             raise StartupError(
-                f"{path} is damaged ({error}); move it away together with {path.name}-wal and {path.name}-shm and start "
+                f"{path} is damaged ({error}); move it away, with {path.name}-wal and {path.name}-shm, and start "
                 "again: that may bring files a second time, and never loses one",
                 EXIT_CONFIG,
             ) from error

@@ -293,7 +293,7 @@ def full_disk(*_values: object) -> None:
 
 
 def test_a_ledger_that_cannot_be_written_publishes_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The transaction fails: nothing is visible. What it may have written after all shows when the ledger is written."""
+    """The transaction fails: nothing is visible. What it may have written after all shows at the next write."""
 
     def refuse(_rows: object) -> list[bool]:
         raise sqlite3.OperationalError("disk I/O error")
@@ -379,7 +379,8 @@ def test_a_published_file_that_was_moved_is_not_published_again(tmp_path: Path) 
 def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process starts between the making of a temporary file and its lock: what is then used has a name."""
     machine = Machine(tmp_path, "portable")
-    original, held = kernel.create_unnamed, []
+    original = kernel.create_unnamed
+    held: list[int] = []
 
     def create(folder_fd: int, facilities: kernel.Facilities) -> tuple[int, str]:
         fd, temp = original(folder_fd, facilities)

@@ -96,7 +96,7 @@ def test_what_is_no_ledger_is_refused_and_left_untouched(path: Path) -> None:
     """A file of something else under that name."""
     path.write_bytes(b"this is no database, and it is long enough to be looked at" * 20)
     before = path.read_bytes()
-    with pytest.raises(StartupError, match="ledger.sqlite3 is damaged .* move it away") as caught:
+    with pytest.raises(StartupError, match=r"ledger\.sqlite3 is damaged .* move it away") as caught:
         Ledger(path)
     assert caught.value.code == EXIT_CONFIG
     assert path.read_bytes() == before

@@ -259,8 +259,9 @@ def test_a_reason_that_cannot_be_written_leaves_nothing(spool: Spool, monkeypatc
     def full(_fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        fail(spool, path)
+        with pytest.raises(OSError, match="No space"):
+            fail(spool, path)
     assert tree(spool.failed.path) == {}
     assert tree(spool.queued.path) == {"a": b"content"}
