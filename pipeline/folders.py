@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import kernel
-from pipeline.names import RESERVED, next_version, split_version, with_name
+from pipeline.names import RESERVED, next_version
+from pipeline.ports import EXIT_CONFIG, StartupError
 
 PORTABLE = kernel.Facilities()
-_FOLDER_MODE = 0o750
+_FOLDER_MODE, _OWN_FOLDER_MODE = 0o750, 0o700
 _FOLDER, _FILE, _OTHER = "folder", "file", "other"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -39,16 +40,50 @@ class Place:
 class Folder:
     """A folder of the configuration, open. With `durable`, what it says is done survives a power cut."""
 
-    def __init__(self, path: Path, *, durable: bool = True, facilities: kernel.Facilities = PORTABLE) -> None:
-        """Open `path`, which must exist; OSError as open(2) gives it."""
+    def __init__(
+        self, path: Path, *, durable: bool = True, facilities: kernel.Facilities = PORTABLE, fd: int | None = None
+    ) -> None:
+        """Open `path`, which must exist (`fd`: which is open already); OSError as open(2) gives it."""
         self.path = path
         self.durable = durable
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if fd is None else fd
         self.facilities = facilities
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self.fd)
+
+    def is_current(self) -> bool:
+        """Whether the path still is this folder; if it was removed or replaced, open it anew."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return False
+            raise
+
+    def refuse_removed(self) -> None:
+        """OSError (ESTALE) if the folder was removed: nothing can be made in it again, whatever has its path now."""
+        if os.fstat(self.fd).st_nlink == 0:
+            problem = "this folder was removed while the program ran; restart the program, which opens or makes it anew"
+            raise OSError(errno.ESTALE, problem, str(self.path))
+
+    def own(self, path: str) -> "Folder":
+        """A folder of the program's own below this one, made if missing; StartupError (78) for a link or a file."""
+        current = os.dup(self.fd)
+        for part in path.split("/"):
+            try:
+                following = _open_own(current, part)
+            except NotADirectoryError:
+                raise StartupError(
+                    f"{self.path}/{path}: {part} is a link or a file, and the program only uses a folder it made "
+                    "itself; move it away and start again",
+                    EXIT_CONFIG,
+                ) from None
+            finally:
+                os.close(current)
+            current = following
+        return Folder(self.path / path, durable=self.durable, facilities=self.facilities, fd=current)
 
     def open(self, path: str, flags: int = os.O_RDONLY) -> int:
         """Open a file below the folder; OSError (ELOOP for a link) as open(2) gives it."""
@@ -178,40 +213,9 @@ class Folder:
 
 def probe_within(folder: Path) -> kernel.Facilities:
     """What the kernel offers in a folder of ours, tried in its `.relay`: a trial never looks like a file to relay."""
-    own = folder / RESERVED
-    own.mkdir(mode=0o700, exist_ok=True)
-    fd = os.open(own, _OPEN_FOLDER)
-    try:
-        return kernel.probe(fd)
-    finally:
-        os.close(fd)
-
-
-def move(source: Folder, path: str, target: Folder, wanted: str) -> str:
-    """Move `source/path` to `target/wanted`, or to its next free version; the path it got.
-
-    Nothing is ever replaced. A move that was interrupted between link and unlink is finished. FileNotFoundError if
-    the source is gone.
-    """
-    while True:
-        try:
-            with source.parent(path) as origin, target.made_parent(wanted) as place:
-                wanted = place.path
-                if earlier := _linked_before(origin, place, target.facilities):
-                    os.unlink(origin.name, dir_fd=origin.fd)
-                    return with_name(wanted, earlier)
-                try:
-                    kernel.rename_noreplace(origin.fd, origin.name, place.fd, place.name, target.facilities)
-                    return wanted
-                except FileExistsError:
-                    if _same_file(origin, place.fd, place.name):
-                        os.unlink(origin.name, dir_fd=origin.fd)
-                        return wanted
-                    wanted = with_name(wanted, next_version(place.name, os.listdir(place.fd)))
-        except FileNotFoundError:
-            # Either the source is gone, or an empty folder on the way was tidied away under us: make it again.
-            if source.status(path) is None:
-                raise
+    top = Folder(folder)
+    with contextlib.closing(top), contextlib.closing(top.own(RESERVED)) as own:
+        return kernel.probe(own.fd)
 
 
 def lock(fd: int) -> bool:
@@ -239,19 +243,7 @@ def _not_folders(fd: int) -> list[str]:
         return [entry.name for entry in found if not entry.is_dir(follow_symlinks=False)]
 
 
-def _linked_before(origin: Place, place: Place, facilities: kernel.Facilities) -> str | None:
-    """Where moves are link and unlink: the version of its name that an interrupted move gave this file before."""
-    if facilities.noreplace or os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False).st_nlink == 1:
-        return None
-    wanted = split_version(place.name)
-    for name in os.listdir(place.fd):
-        found = split_version(name)
-        if (found.stem, found.suffix) == (wanted.stem, wanted.suffix) and _same_file(origin, place.fd, name):
-            return name
-    return None
-
-
-def _same_file(origin: Place, folder_fd: int, name: str) -> bool:
-    one = os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False)
-    other = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+def _open_own(folder_fd: int, name: str) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, _OWN_FOLDER_MODE, dir_fd=folder_fd)
+    return os.open(name, _OPEN_FOLDER, dir_fd=folder_fd)  # NotADirectoryError for a link

@@ -78,8 +78,12 @@ def rename_noreplace(source_fd: int, source: str, target_fd: int, target: str, f
         _renameat2(source_fd, source, target_fd, target)
         return
     os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
+    linked = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
     os.fsync(target_fd)  # else a power cut may keep the unlink and forget the link
-    os.unlink(source, dir_fd=source_fd)
+    with contextlib.suppress(FileNotFoundError):
+        # What came under the name meanwhile was not moved: it stays.
+        if os.path.samestat(os.stat(source, dir_fd=source_fd, follow_symlinks=False), linked):
+            os.unlink(source, dir_fd=source_fd)
 
 
 def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) -> int:

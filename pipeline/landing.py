@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 INCOMING = f"{RESERVED}/incoming"
 LEDGER = f"{RESERVED}/ledger.sqlite3"
 _FILE_MODE = 0o640
+_TEMP_NAMES = ("part-", "whole-")
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Arrival:
     checksum: str = ""
     in_ledger: bool = False
     """Whether the ledger may speak of `temp`: then removing it would read as "published"."""
+    in_doubt: bool = False
+    """Whether the transaction failed that tells the ledger: after a restart it may turn out to have been written."""
 
 
 class Landing:
@@ -46,22 +49,27 @@ class Landing:
     def __init__(self, folder: Folder, checksum: Callable[[int], str]) -> None:
         """`checksum` computes the CRC64NVME of an open file; `.relay` is made if missing."""
         self.folder = folder
-        incoming = folder.path / INCOMING
-        incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.incoming = Folder(incoming, durable=folder.durable, facilities=folder.facilities)
+        self.incoming = folder.own(INCOMING)
         self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
         self._checksum = checksum
+        self._doubtful: list[str] = []
 
     def open_arrival(self) -> Arrival:
-        """A new file to download to."""
-        fd, temp = kernel.create_unnamed(self.incoming.fd, self.folder.facilities)
-        lock(fd)
-        return Arrival(fd, temp)
+        """A new file to download to; sqlite3.Error while the ledger cannot be written."""
+        self._settle_doubts()
+        while True:
+            fd, temp = kernel.create_unnamed(self.incoming.fd, self.folder.facilities)
+            if lock(fd) and (not temp or os.fstat(fd).st_nlink):
+                return Arrival(fd, temp)
+            os.close(fd)  # another process that just started took it for a stray
+            self._unlink(temp)
 
     def discard(self, arrival: Arrival) -> None:
         """Give the descriptor back and remove what has no name, unless the ledger promises to publish it."""
         try:
-            if arrival.temp and not (arrival.in_ledger and self._is_promised(arrival)):
+            if arrival.in_doubt:
+                self._doubtful.append(arrival.temp)
+            elif arrival.temp and not (arrival.in_ledger and self._is_promised(arrival)):
                 self._unlink(arrival.temp)
         finally:
             os.close(arrival.fd)
@@ -88,8 +96,10 @@ class Landing:
             os.fsync(self.incoming.fd)
         rows = [self._row(arrival) for arrival in arrivals]
         for arrival in arrivals:
-            arrival.in_ledger = True
+            arrival.in_ledger = arrival.in_doubt = True
         new = self.ledger.begin(rows)
+        for arrival in arrivals:
+            arrival.in_doubt = False
         got = [
             self._place(arrival, row) if is_new else None
             for arrival, row, is_new in zip(arrivals, rows, new, strict=True)
@@ -143,7 +153,7 @@ class Landing:
 
     def _is_equal(self, arrival: Arrival) -> bool:
         """Whether the wanted name holds this content for no other drop: a consumer that lost its ledger has it."""
-        if self.ledger.holder_of(encode_path(arrival.path)) not in (None, arrival.drop_id):
+        if self.ledger.held_by_another(encode_path(arrival.path), arrival.drop_id):
             return False
         try:
             fd = self.folder.open(arrival.path)
@@ -159,6 +169,10 @@ class Landing:
     def _settle(self, row: Row) -> str:
         """Step 7b for one row, by the process that holds the lock of its temporary file."""
         wanted = decode_path(row.name)
+        if self._is_linked(row.temp):
+            self.folder.sync({wanted})
+            self._unlink(row.temp)
+            return wanted
         while True:
             with self.folder.made_parent(wanted) as place:
                 if place.path != wanted:
@@ -170,6 +184,7 @@ class Landing:
                 except FileNotFoundError:
                     if self._is_gone(row.temp):
                         return wanted  # a kill came between the rename and its note
+                    self.folder.refuse_removed()
                 except FileExistsError:
                     if self._finish_link(row.temp, place.fd, place.name):
                         return wanted
@@ -187,6 +202,20 @@ class Landing:
             return False
         self._unlink(temp)
         return True
+
+    def _is_linked(self, temp: str) -> bool:
+        """Where moves are link and unlink: whether the file was given its name, whatever a person called it then."""
+        status = None if self.folder.facilities.noreplace else self.incoming.status(temp)
+        return status is not None and status.st_nlink > 1
+
+    def _settle_doubts(self) -> None:
+        """Once the ledger can be written again, remove what failed transactions may have told it of."""
+        if names := list(self._doubtful):
+            self.ledger.write()
+            for name in names:
+                self._remove_stray(name)
+                with contextlib.suppress(ValueError):  # another thread was quicker
+                    self._doubtful.remove(name)
 
     def _is_gone(self, temp: str) -> bool:
         try:
@@ -225,6 +254,8 @@ class Landing:
 
     def _remove_stray(self, name: str) -> None:
         """Remove a temporary file that no living process holds and no row speaks of."""
+        if not name.startswith(_TEMP_NAMES):
+            return
         try:
             fd = self.incoming.open(name)
         except OSError:

@@ -40,8 +40,27 @@ class Ledger:
     """The drops of one DownloadedFromS3. Safe to use from several threads."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Open or create; StartupError if a newer program wrote it."""
+        """Open or create; StartupError (78) if it is a link, damaged, or a newer program wrote it."""
         self._lock = threading.Lock()
+        for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
+            if part.is_symlink():
+                raise StartupError(
+                    f"{part} is a link, and the program only writes a ledger that lies there itself; "
+                    "move the link away, or put the file it leads to in its place",
+                    EXIT_CONFIG,
+                )
+        try:
+            self._open(path, durable)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise
+            raise StartupError(
+                f"{path} is damaged ({error}); move it away, with {path.name}-wal and {path.name}-shm, and start "
+                "again: that may bring files a second time, and never loses one",
+                EXIT_CONFIG,
+            ) from error
+
+    def _open(self, path: Path, durable: bool) -> None:
         self._base = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode = WAL")
         self._base.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -89,11 +108,16 @@ class Ledger:
         with self._lock:
             return [Row(*row) for row in self._base.execute("SELECT * FROM drops WHERE state = 'publishing'")]
 
-    def holder_of(self, name: str) -> str | None:
-        """The drop that was given this name, if any."""
+    def held_by_another(self, name: str, drop_id: str) -> bool:
+        """Whether any other drop was given this name."""
+        query = "SELECT 1 FROM drops WHERE name = ? AND drop_id <> ? LIMIT 1"
         with self._lock:
-            row = self._base.execute("SELECT drop_id FROM drops WHERE name = ? LIMIT 1", (name,)).fetchone()
-        return row and str(row[0])
+            return self._base.execute(query, (name, drop_id)).fetchone() is not None
+
+    def write(self) -> None:
+        """Write something that changes nothing: what an earlier transaction that failed left half written is void."""
+        with self._transaction() as base:
+            base.execute(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.drop import Fingerprint
-from pipeline.folders import Folder, is_regular, lock, move
+from pipeline.folders import Folder, is_regular, lock
+from pipeline.moves import finish_move, move, write_new
 from pipeline.names import next_version, reason_name, with_name
 
 REASONS = ".reason"
@@ -37,12 +38,14 @@ class Spool:
     def __init__(self, watch: Folder, queued: Folder, uploaded: Folder, failed: Folder) -> None:
         self.watch, self.queued, self.uploaded, self.failed = watch, queued, uploaded, failed
 
-    def claim(self, path: str) -> str:
-        """Take a complete file out of Watch; the path it has in QueuedForUpload.
+    def claim(self, path: str) -> str | None:
+        """Take a complete file out of Watch; the path it has in QueuedForUpload, None if it was already beyond that.
 
         Its name goes on from those of QueuedForUpload and UploadedToS3, so that drops of one name are numbered in the
         order of their arrival. FileNotFoundError if it is gone.
         """
+        if any(finish_move(self.watch, path, folder) for folder in (self.uploaded, self.failed)):
+            return None  # an earlier claim was cut off before it removed the name in Watch
         wanted = path
         if self.queued.status(path) or self.uploaded.status(path):
             beside = [*self.queued.beside(path), *self.uploaded.beside(path)]
@@ -56,7 +59,10 @@ class Spool:
 
     @contextlib.contextmanager
     def take(self, path: str) -> Iterator[Queued | None]:
-        """Open and lock a queued file; None if it is gone, no regular file, or in another's hands."""
+        """Open and lock a queued file; None if it is gone, no regular file, or in another's hands.
+
+        A finish or fail that was cut off between link and unlink is finished: that file is not in the queue either.
+        """
         try:
             fd = self.queued.open(path)
         except OSError as error:
@@ -66,7 +72,10 @@ class Spool:
             raise
         try:
             queued = Queued(path, fd)
-            yield queued if is_regular(os.fstat(fd)) and lock(fd) and self.still_there(queued) else None
+            taken = is_regular(os.fstat(fd)) and lock(fd) and self.still_there(queued)
+            if taken and any(finish_move(self.queued, path, folder) for folder in (self.uploaded, self.failed)):
+                taken = False
+            yield queued if taken else None
         finally:
             os.close(fd)
 
@@ -108,12 +117,7 @@ class Spool:
             reason_path = f"{REASONS}/{with_name(path, reason_name(path.rpartition('/')[2]))}"
             if self.failed.status(path) is None:
                 with contextlib.suppress(FileExistsError), self.failed.made_parent(reason_path) as place:
-                    fd = os.open(place.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640, dir_fd=place.fd)
-                    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-                        json.dump(reason, file, indent=1)
-                        file.flush()
-                        os.fsync(file.fileno())
-                    os.fsync(place.fd)
+                    write_new(place, json.dumps(reason, indent=1))
                     return path
             reasons = [name.removesuffix(".json") for name in self.failed.beside(reason_path)]
             name = path.rpartition("/")[2]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.completeness import Completeness
 from pipeline.folders import is_regular
@@ -22,6 +24,37 @@ log = logging.getLogger(__name__)
 _BATCH = 128
 """Files claimed together: they are open at once (a process may often have only 1,024) and share their fsyncs."""
 _SYNC_THREADS = 8
+
+
+class _Candidate(NamedTuple):
+    """A file that was judged complete, open; `status` is what was judged."""
+
+    path: str
+    fd: int
+    status: os.stat_result
+
+
+class _Told:
+    """Problems in one folder: each is told once, until a look no longer finds it."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._before: set[str] = set()
+        self._now: set[str] = set()
+
+    def warn(self, path: str, problem: str) -> None:
+        """Tell of a file or folder below, unless it was told."""
+        if path not in self._before and path not in self._now:
+            log.warning("%s %s", self._top / path, problem)
+        self._now.add(path)
+
+    def complain(self, path: str, error: OSError) -> None:
+        """Tell of a folder that cannot be listed."""
+        self.warn(path, f"this folder cannot be read, its files wait: {error.strerror}")
+
+    def end_look(self) -> None:
+        """Forget what this look did not find."""
+        self._before, self._now = self._now, set()
 
 
 class Watcher:
@@ -45,7 +78,7 @@ class Watcher:
         self._ignored = _pattern(ignore)
         self._condemned, self._report = set(condemned), report
         self._offered: set[str] = set()
-        self._warned: set[str] = set()
+        self._watch_told, self._queue_told = _Told(spool.watch.path), _Told(spool.queued.path)
         self._pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
         self.pending = 0
         """Files that the last scan saw and left, because they are not complete yet."""
@@ -61,12 +94,18 @@ class Watcher:
         while batch := list(islice(candidates, _BATCH)):
             claimed += self._claim(batch)
         self._completeness.forget_except(present)
-        self._warned &= present
+        self._watch_told.end_look()
         return claimed
 
     def sweep(self, *, again: bool) -> None:
         """Offer what lies in QueuedForUpload and was not offered yet; with `again` whatever lies there."""
-        present = {path for path, _ in self._spool.queued.walk(self._complain)}
+        present = set()
+        for path, is_file in self._spool.queued.walk(self._queue_told.complain):
+            if is_file:
+                present.add(path)
+            else:
+                self._queue_told.warn(path, "is no regular file: it is not sent; take it away")
+        self._queue_told.end_look()
         self._offered = set() if again else self._offered & present
         self.queued = len(present)
         condemned = self._condemned & present
@@ -80,20 +119,27 @@ class Watcher:
         """End the threads."""
         self._pool.shutdown()
 
-    def _candidates(self, present: set[str]) -> Iterator[tuple[str, int]]:
-        """(path, open descriptor) of each complete file in Watch."""
-        for path, is_file in self._spool.watch.walk(self._complain):
+    def removed(self) -> list[Path]:
+        """The folders whose path leads elsewhere now, or nowhere: what is done in them reaches nobody."""
+        spool = self._spool
+        folders = (spool.watch, spool.queued, spool.uploaded, spool.failed)
+        return [folder.path for folder in folders if not folder.is_current()]
+
+    def _candidates(self, present: set[str]) -> Iterator[_Candidate]:
+        """Each complete file in Watch."""
+        for path, is_file in self._spool.watch.walk(self._watch_told.complain):
             if self._ignored(path):
                 continue
             present.add(path)
             if not is_file:
-                self._warn(path, "is no regular file: never opened, never followed, left where it is")
+                self._watch_told.warn(path, "is no regular file: never opened, never followed, left where it is")
                 continue
             fd = self._open(path)
             if fd is None:
                 continue
-            if is_regular(os.fstat(fd)) and self._completeness.judge(path, fd):
-                yield path, fd
+            status = os.fstat(fd)
+            if is_regular(status) and self._completeness.judge(path, fd):
+                yield _Candidate(path, fd, status)
             else:
                 self.pending += 1
                 os.close(fd)
@@ -104,31 +150,68 @@ class Watcher:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._warn(path, f"cannot be opened, it waits: {error.strerror}; let this user read it")
+            self._watch_told.warn(path, f"cannot be opened, it waits: {error.strerror}; let this user read it")
             return None
 
-    def _claim(self, batch: list[tuple[str, int]]) -> int:
+    def _claim(self, batch: list[_Candidate]) -> int:
         """Steps 2: contents durable, renamed, folders durable, offered."""
         try:
-            if self._spool.watch.durable:
-                list(self._pool.map(os.fsync, [fd for _, fd in batch]))
-            claims = {path: claimed for path, _ in batch if (claimed := self._claim_one(path))}
+            synced = self._pool.map(self._sync, batch) if self._spool.watch.durable else [None] * len(batch)
+            whole = [self._is_synced(item, error) for item, error in zip(batch, synced, strict=True)]
+            claims = {
+                item.path: claimed
+                for item, is_whole in zip(batch, whole, strict=True)
+                if is_whole and (claimed := self._claim_one(item))
+            }
         finally:
-            for _, fd in batch:
-                os.close(fd)
-        self._spool.sync_claims(claims)
+            for item in batch:
+                os.close(item.fd)
+        try:
+            self._spool.sync_claims(claims)
+        except OSError as error:
+            self._queue_told.warn("", f"a power cut may undo the last moves to this folder: {error}")
+            return len(claims)  # the sweep offers them
         for path in claims.values():
             self._offer_one(path)
         return len(claims)
 
-    def _claim_one(self, path: str) -> str | None:
+    @staticmethod
+    def _sync(item: _Candidate) -> OSError | None:
         try:
-            return self._spool.claim(path)
+            os.fsync(item.fd)
+        except OSError as error:
+            return error
+        return None
+
+    def _is_synced(self, item: _Candidate, error: OSError | None) -> bool:
+        if error is not None:
+            self._watch_told.warn(item.path, f"cannot be made durable, it waits: {error}; look at the disk")
+        return error is None
+
+    def _claim_one(self, item: _Candidate) -> str | None:
+        """The path it has in QueuedForUpload; None if it is no longer what was judged, and waits for the next look."""
+        path = item.path
+        try:
+            if not self._is_what_was_judged(item):
+                self.pending += 1
+                return None
+            claimed = self._spool.claim(path)
+            if claimed is None:
+                log.info("was taken before, and only its name had been left in Watch: %s", path)
+            return claimed
         except FileNotFoundError:
             log.info("vanished from Watch before it was taken: %s", path)
         except OSError as error:
-            self._warn(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
+            self._watch_told.warn(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
         return None
+
+    def _is_what_was_judged(self, item: _Candidate) -> bool:
+        status, judged = self._spool.watch.status(item.path), item.status
+        return (
+            status is not None
+            and os.path.samestat(status, judged)
+            and (status.st_size, status.st_mtime_ns) == (judged.st_size, judged.st_mtime_ns)
+        )
 
     def _offer_one(self, path: str) -> bool:
         taken = self._offer(path)
@@ -147,14 +230,6 @@ class Watcher:
         self._condemned.discard(path)
         self._report("end", path)
         log.error("set aside %s: %s", f"{self._spool.failed.path}/{failed}", reason)
-
-    def _complain(self, path: str, error: OSError) -> None:
-        self._warn(path, f"this folder cannot be read, its files wait: {error.strerror}")
-
-    def _warn(self, path: str, problem: str) -> None:
-        if path not in self._warned:
-            self._warned.add(path)
-            log.warning("%s %s", path or self._spool.watch.path, problem)
 
 
 def _pattern(patterns: Iterable[str]) -> Callable[[str], bool]:

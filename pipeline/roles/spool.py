@@ -6,7 +6,9 @@ from pipeline.spool import Spool
 
 
 def open_spool(settings: Settings) -> Spool:
-    """Watch, QueuedForUpload, UploadedToS3 and Failed."""
-    facilities = probe_within(settings.queued)  # the others share its file system
+    """Watch, QueuedForUpload, UploadedToS3 and Failed; what is missing is made."""
     paths = (settings.watch, settings.queued, settings.uploaded, settings.failed)
+    for path in paths:  # there since the start, unless somebody removed one meanwhile
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    facilities = probe_within(settings.queued)  # the others share its file system
     return Spool(*(Folder(path, durable=settings.durable, facilities=facilities) for path in paths))

@@ -41,6 +41,12 @@ def _loop(watcher: Watcher, hints: Any, wake: threading.Event, stop: Stop, inter
     sweep_at = 0.0
     while not stop.requested:
         wake.clear()
+        if removed := watcher.removed():
+            log.error(
+                "removed or replaced while the program ran: %s; this process ends, the next one uses what is there now",
+                ", ".join(map(str, removed)),
+            )
+            raise SystemExit(1)
         started = time.monotonic()
         claimed = watcher.scan()
         if due := started >= sweep_at:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.folders import Folder, lock, move
+from pipeline.folders import Folder, lock
 from pipeline.kernel import Facilities, create_unnamed, give_name, is_being_written, probe, rename_noreplace
+from pipeline.moves import move
 from tests.unit.places import PORTABLE, facilities_of, make, tree, write
 
 KINDS = ["kernel", "portable"]
@@ -302,3 +303,39 @@ def test_a_writer_is_noticed(tmp_path: Path) -> None:
     assert is_being_written(reader) is False
     assert fcntl.fcntl(reader, 1025) == fcntl.F_UNLCK
     os.close(reader)
+
+
+@pytest.mark.parametrize("made_again", [True, False])
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_removed_folder_is_an_error(pair: tuple[Folder, Folder], which: str, made_again: bool) -> None:
+    """ESTALE with its path and what to do, rather than trying for ever; and the folder knows that it is another."""
+    one, two = pair
+    gone = one if which == "source" else two
+    if which == "target":
+        write(one.path / "a")
+    assert gone.is_current()
+    gone.path.rmdir()
+    if made_again:
+        (gone.path.parent / "keeps the inode").mkdir()
+        gone.path.mkdir()
+    assert not gone.is_current()
+    with pytest.raises(OSError, match="was removed while the program ran; restart") as caught:
+        move(one, "a", two, "a")
+    assert (caught.value.errno, caught.value.filename) == (errno.ESTALE, str(gone.path))
+
+
+def test_a_file_that_takes_the_place_of_the_moved_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written under the old name between link and unlink: it was not moved, so it is not removed."""
+    one, two = make(tmp_path, "one", "portable"), make(tmp_path, "two", "portable")
+    write(one.path / "a", b"first")
+    original = os.fsync
+
+    def fsync(fd: int) -> None:
+        original(fd)
+        write(one.path / "new", b"second").replace(one.path / "a")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        assert move(one, "a", two, "a") == "a"
+    assert tree(one.path) == {"a": b"second"}
+    assert tree(two.path) == {"a": b"first"}

@@ -13,9 +13,11 @@ import pytest
 
 from pipeline import kernel
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.folders import lock, probe_within
 from pipeline.landing import LEDGER, Arrival, Landing
+from pipeline.ledger import Row
 from pipeline.names import encode_path
-from pipeline.ports import LaterError
+from pipeline.ports import EXIT_CONFIG, LaterError, StartupError
 from tests.unit.places import make, tree, write
 
 
@@ -291,7 +293,7 @@ def full_disk(*_values: object) -> None:
 
 
 def test_a_ledger_that_cannot_be_written_publishes_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The transaction fails: nothing is visible, and the download is thrown away."""
+    """The transaction fails: nothing is visible. What it may have written after all shows at the next write."""
 
     def refuse(_rows: object) -> list[bool]:
         raise sqlite3.OperationalError("disk I/O error")
@@ -300,8 +302,112 @@ def test_a_ledger_that_cannot_be_written_publishes_nothing(machine: Machine, mon
         patch.setattr(machine.landing.ledger, "begin", refuse)
         with pytest.raises(sqlite3.OperationalError):
             machine.publish("drop", "a")
+        assert len(machine.incoming()) == 1
+        patch.setattr(machine.landing.ledger, "write", refuse_to_write)
+        with pytest.raises(sqlite3.OperationalError):
+            machine.landing.open_arrival()  # else each try leaves one more file
     assert machine.files() == {}
+    machine.landing.discard(machine.landing.open_arrival())
     assert machine.incoming() == []
+
+
+def refuse_to_write() -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_transaction_that_came_through_after_all(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit was reported as failed and is there: its file is, too."""
+    original = machine.landing.ledger.begin
+
+    def begin(rows: list[Row]) -> list[bool]:
+        original(rows)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.landing.ledger, "begin", begin)
+        patch.setattr(machine.landing.ledger, "find", lambda _drop_id: None)  # not seen until the log is read anew
+        with pytest.raises(sqlite3.OperationalError):
+            machine.publish("drop", "a")
+    machine.landing.discard(machine.landing.open_arrival())
+    assert machine.landing.resume("drop")
+    assert machine.files() == {"a": b"content"}
+
+
+@pytest.mark.parametrize("ids", [("one", "two"), ("two", "one")])
+def test_equal_drops_of_one_name_in_one_batch(machine: Machine, ids: tuple[str, str]) -> None:
+    """Whichever row the ledger finds first, both are files; also beside an equal one of a lost ledger."""
+    arrivals = [machine.arrive(drop, "done") for drop in ids]
+    assert machine.landing.publish(arrivals) == ["done", "done-Version-2"]
+    assert machine.files() == {"done": b"content", "done-Version-2": b"content"}
+
+
+@pytest.mark.parametrize("name", [".relay", ".relay/incoming"])
+def test_a_planted_link_is_refused(tmp_path: Path, name: str) -> None:
+    """Nothing is made, opened or removed where a link in the place of the program's own folder leads."""
+    folder = make(tmp_path, "DownloadedFromS3", "kernel")
+    outside = write(tmp_path / "outside/part-1")
+    (folder.path / name).parent.mkdir(exist_ok=True)
+    (folder.path / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(StartupError, match="is a link or a file") as caught:
+        Landing(folder, crc64nvme)
+    assert caught.value.code == EXIT_CONFIG
+    if name == ".relay":
+        with pytest.raises(StartupError):
+            probe_within(folder.path)
+    assert os.listdir(tmp_path / "outside") == [outside.name]
+
+
+def test_only_temporary_files_are_removed(machine: Machine) -> None:
+    """What somebody else put there stays."""
+    write(machine.top / ".relay/incoming/mine")
+    write(machine.top / ".relay/incoming/part-1")
+    machine.landing.recover()
+    assert machine.incoming() == ["mine"]
+
+
+def test_a_published_file_that_was_moved_is_not_published_again(tmp_path: Path) -> None:
+    """A kill between link and unlink, and a person renames the file before the next start: it is there once."""
+    machine = Machine(tmp_path, "portable")
+    machine.kill(*after_link(machine))
+    (machine.top / "d/a").rename(machine.top / "mine")
+    assert machine.landing.resume("drop")
+    assert machine.files() == {"mine": b"content"}
+    assert machine.incoming() == []
+    assert machine.state("drop") == "delivered"
+
+
+def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process starts between the making of a temporary file and its lock: what is then used has a name."""
+    machine = Machine(tmp_path, "portable")
+    original = kernel.create_unnamed
+    held: list[int] = []
+
+    def create(folder_fd: int, facilities: kernel.Facilities) -> tuple[int, str]:
+        fd, temp = original(folder_fd, facilities)
+        if not held:  # about to be removed
+            held.append(machine.landing.incoming.open(temp))
+            assert lock(held[0])
+        elif len(held) == 1:  # removed already
+            held.append(0)
+            Landing(machine.folder, crc64nvme).recover()
+        return fd, temp
+
+    monkeypatch.setattr(kernel, "create_unnamed", create)
+    arrival = machine.landing.open_arrival()
+    assert machine.incoming() == [arrival.temp]
+    assert os.fstat(arrival.fd).st_nlink == 1
+    assert not lock(machine.landing.incoming.open(arrival.temp))
+    os.close(held[0])
+
+
+def test_a_removed_target_is_an_error(machine: Machine) -> None:
+    """The file is still there and its folder is not: ESTALE, rather than trying for ever."""
+    arrival = machine.arrive("drop", "a")
+    (machine.top / ".relay").rename(machine.top.parent / ".relay")
+    machine.top.rmdir()
+    with pytest.raises(OSError, match="was removed") as caught:
+        machine.landing._settle(Row("drop", arrival.temp, "a", "publishing"))
+    assert caught.value.errno == errno.ESTALE
 
 
 def test_the_ledger_lies_in_the_hidden_folder(machine: Machine) -> None:

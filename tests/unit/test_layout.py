@@ -24,7 +24,8 @@ MOVES = {
 # Who may move or remove anything, and why.
 MOVERS = {
     "pipeline/kernel.py": "the moves themselves, and the probes' own files",
-    "pipeline/folders.py": "the one move of the ingest side; empty folders are tidied away",
+    "pipeline/folders.py": "empty folders are tidied away",
+    "pipeline/moves.py": "the one move of the ingest side; a reason that could not be written whole",
     "pipeline/landing.py": "gives downloads their names and removes temporary files",
     "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
     "pipeline/aws/journal.py": "the record of a multipart upload that has ended",
@@ -166,7 +167,7 @@ def test_only_these_move_or_remove_files(name: str) -> None:
 
 def test_no_move_replaces() -> None:
     """Where the user's files pass, nothing is called that overwrites its target."""
-    for name in ("folders", "spool", "landing", "watcher", "uploader", "poller"):
+    for name in ("folders", "moves", "spool", "landing", "watcher", "uploader", "poller"):
         assert not calls(f"pipeline/{name}.py") & {"rename_over", "rename", "renames", "replace", "copy", "rmtree"} - (
             {"rename"} if name == "landing" else set()  # the ledger's
         )

@@ -55,11 +55,15 @@ def test_a_delivered_name_is_never_changed(path: Path) -> None:
 
 
 def test_who_has_a_name(path: Path) -> None:
-    """The drop that was given it, or nobody."""
+    """Any drop but the one that asks, wherever its own row stands."""
     ledger = Ledger(path, durable=False)
     ledger.begin([row("x", "a%20b")])
-    assert ledger.holder_of("a%20b") == "x"
-    assert ledger.holder_of("a b") is None
+    assert ledger.held_by_another("a%20b", "y")
+    assert not ledger.held_by_another("a%20b", "x")
+    assert not ledger.held_by_another("a b", "y")
+    ledger.begin([row("y", "a%20b")])
+    assert ledger.held_by_another("a%20b", "x")
+    assert ledger.held_by_another("a%20b", "y")
 
 
 def test_a_transaction_is_whole_or_nothing(path: Path) -> None:
@@ -92,9 +96,21 @@ def test_what_is_no_ledger_is_refused_and_left_untouched(path: Path) -> None:
     """A file of something else under that name."""
     path.write_bytes(b"this is no database, and it is long enough to be looked at" * 20)
     before = path.read_bytes()
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(StartupError, match=r"ledger\.sqlite3 is damaged .* move it away") as caught:
         Ledger(path)
+    assert caught.value.code == EXIT_CONFIG
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_a_ledger_behind_a_link_is_refused(path: Path, suffix: str) -> None:
+    """Nothing is written where a link leads."""
+    elsewhere = path.with_name("elsewhere")
+    path.with_name(path.name + suffix).symlink_to(elsewhere)
+    with pytest.raises(StartupError, match="is a link") as caught:
+        Ledger(path)
+    assert caught.value.code == EXIT_CONFIG
+    assert not elsewhere.exists()
 
 
 def test_several_processes_begin_the_same_drops(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -21,7 +22,9 @@ def spool(request: pytest.FixtureRequest, tmp_path: Path) -> Spool:
 
 def claim(spool: Spool, path: str, body: bytes = b"content") -> str:
     write(spool.watch.path / path, body)
-    return spool.claim(path)
+    claimed = spool.claim(path)
+    assert claimed is not None
+    return claimed
 
 
 def finish(spool: Spool, path: str) -> str | None:
@@ -190,5 +193,75 @@ def test_claims_are_durable_target_first(spool: Spool, monkeypatch: pytest.Monke
     write(spool.watch.path / "d/a")
     path = spool.claim("d/a")
     synced = note_fsyncs(monkeypatch)
+    assert path == "d/a"
     spool.sync_claims({"d/a": path})
     assert synced == [os.stat(folder.path / "d").st_ino for folder in (spool.queued, spool.watch)]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Spool:
+    """Folders where a move is link and unlink, so that a kill comes between the two."""
+    return Spool(*(make(tmp_path, name, "portable") for name in NAMES))
+
+
+@pytest.mark.parametrize("name", ["d/a", "d/a-Version-2"])
+@pytest.mark.parametrize("end", ["uploaded", "failed"])
+def test_an_interrupted_finish_is_not_sent_again(linked: Spool, end: str, name: str) -> None:
+    """Cut off between link and unlink, under its name or a number: it leaves the queue and is nobody's to send."""
+    path = claim(linked, "d/a")
+    target = getattr(linked, end)
+    (target.path / "d").mkdir()
+    os.link(linked.queued.path / path, target.path / name)
+    with linked.take(path) as queued:
+        assert queued is None
+    assert os.listdir(linked.queued.path) == []
+    assert tree(target.path) == {name: b"content"}
+
+
+@pytest.mark.parametrize("end", ["uploaded", "failed"])
+def test_an_interrupted_claim_of_a_sent_file_is_finished(linked: Spool, end: str) -> None:
+    """The queued name went all its way before Watch was looked at again: no second copy."""
+    path = write(linked.watch.path / "d/a")
+    os.link(path, write(linked.queued.path / "d/x").with_name("a"))
+    (finish if end == "uploaded" else fail)(linked, "d/a")
+    assert linked.claim("d/a") is None
+    assert everything(linked) == [b"content"] * 2  # the other is d/x
+    assert tree(linked.watch.path) == {}
+
+
+def test_a_link_somebody_made_is_sent(spool: Spool, tmp_path: Path) -> None:
+    """A file with another name elsewhere is a file like any other, and leaves no empty folders."""
+    write(tmp_path / "elsewhere")
+    (spool.watch.path / "d").mkdir()
+    os.link(tmp_path / "elsewhere", spool.watch.path / "d/a")
+    assert spool.claim("d/a") == "d/a"
+    assert os.listdir(spool.uploaded.path) == os.listdir(spool.failed.path) == []
+    assert finish(spool, "d/a") == "d/a"
+
+
+def test_renumbering_a_file_with_two_names_keeps_it(linked: Spool, tmp_path: Path) -> None:
+    """Its own name is no earlier try; an earlier try in the same folder is."""
+    path = claim(linked, "a")
+    os.link(linked.queued.path / path, tmp_path / "elsewhere")
+    for _ in range(2):
+        with linked.take(path) as queued:
+            assert queued is not None
+            linked.renumber(queued, [])
+            assert queued.path == "a-Version-2"
+        os.link(linked.queued.path / "a-Version-2", linked.queued.path / "a")
+    assert tree(linked.queued.path) == {"a": b"content", "a-Version-2": b"content"}
+
+
+def test_a_reason_that_cannot_be_written_leaves_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: no empty reason, and the file stays queued."""
+    path = claim(spool, "a")
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            fail(spool, path)
+    assert tree(spool.failed.path) == {}
+    assert tree(spool.queued.path) == {"a": b"content"}

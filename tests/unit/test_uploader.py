@@ -72,7 +72,9 @@ class Ingest:
         source = self.root / "Watch" / path
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(body)
-        return self.spool.claim(path)
+        claimed = self.spool.claim(path)
+        assert claimed is not None
+        return claimed
 
     def send(self, *paths: str) -> None:
         """Offer paths once, as the watcher does, and let the uploader finish, retries included."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from app_properties import known_keys
+from app_properties import Settings, known_keys
 from pipeline.completeness import Completeness
+from pipeline.process import Stop
 from pipeline.spool import Spool
 from pipeline.watcher import Watcher
 from tests.unit.places import make, note_fsyncs, tree, write
@@ -132,7 +137,7 @@ def test_a_file_that_vanishes_is_nothing(side: Side, monkeypatch: pytest.MonkeyP
         write(side.watch / name)
     original = side.spool.claim
 
-    def claim(path: str) -> str:
+    def claim(path: str) -> str | None:
         if path == "a":
             (side.watch / "a").unlink(missing_ok=True)
         return original(path)
@@ -150,7 +155,7 @@ def test_a_file_that_cannot_be_moved_waits_alone(
         write(side.watch / name)
     original = side.spool.claim
 
-    def claim(path: str) -> str:
+    def claim(path: str) -> str | None:
         if path == "a":
             raise PermissionError(13, "Permission denied")
         return original(path)
@@ -235,3 +240,140 @@ def test_every_claim_is_durable_before_it_is_offered(side: Side, monkeypatch: py
     ((first, *rest),) = at_offer
     assert first == file
     assert folders <= set(rest)
+
+
+def test_one_file_that_cannot_be_made_durable_waits_alone(
+    side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bad sector under one: it is told of once and stays, the others go on, and so it does when the disk is well."""
+    side.spool.watch.durable = True
+    for name in ("a", "bad", "c"):
+        write(side.watch / name)
+    bad, original = os.stat(side.watch / "bad").st_ino, os.fsync
+
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_ino == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        original(fd)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(os, "fsync", fsync)
+        assert side.scan() == 2
+        assert side.scan() == 0
+    assert sorted(side.offered) == ["a", "c"]
+    assert [entry for entry in caplog.messages if "cannot be made durable" in entry] == caplog.messages
+    assert len(caplog.messages) == 1
+    assert side.scan() == 1
+
+
+def test_a_folder_that_cannot_be_made_durable_ends_no_scan(
+    side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The claims are made; the sweep offers them."""
+    write(side.watch / "a")
+
+    def fail(_claims: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(side.spool, "sync_claims", fail)
+    assert side.scan() == 1
+    assert side.offered == []
+    assert "a power cut may undo" in caplog.text
+    side.watcher.sweep(again=False)
+    assert side.offered == ["a"]
+
+
+@pytest.mark.parametrize("change", ["replaced", "link", "written"])
+def test_only_what_was_judged_is_claimed(
+    side: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Between the look and the move another file, a link or more bytes came: it is left for the next look."""
+    side.spool.watch.durable = True
+    write(side.watch / "a")
+    original = os.fsync
+
+    def fsync(fd: int) -> None:
+        original(fd)
+        if change == "written":
+            with (side.watch / "a").open("ab") as file:
+                file.write(b" and more")
+        elif change == "replaced":
+            write(tmp_path / "new", b"another").replace(side.watch / "a")
+        else:
+            (tmp_path / "link").symlink_to("nowhere")
+            (tmp_path / "link").replace(side.watch / "a")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        side.now += 5
+        side.watcher.scan()
+        side.now += 5
+        assert side.watcher.scan() == 0
+    assert side.watcher.pending == (change != "link")
+    assert tree(side.queued) == {}
+    assert side.scan() == (0 if change == "link" else 1)
+
+
+def test_only_files_are_offered(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A link or a pipe in QueuedForUpload is told of once and keeps nothing from ending."""
+    (side.queued / "link").symlink_to(write(tmp_path / "secret"))
+    os.mkfifo(side.queued / "pipe")
+    for _ in range(2):
+        side.watcher.sweep(again=True)
+        side.scan()
+    assert side.offered == []
+    assert side.watcher.queued == 0
+    assert len(caplog.messages) == 2
+
+
+def test_a_folder_that_cannot_be_read_is_told_once(
+    side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many looks, until it could be read in between."""
+    (side.watch / "d").mkdir()
+    original = side.spool.watch.open
+
+    def refuse(path: str, flags: int = os.O_RDONLY) -> int:
+        if path == "d":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(path, flags)
+
+    for expected in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr(side.spool.watch, "open", refuse)
+            side.scan()
+            side.scan()
+        side.scan()
+        assert len(caplog.messages) == expected
+
+
+@pytest.mark.parametrize("name", ["Watch", "Queued", "Uploaded", "Failed"])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_removed_folder_is_noticed(side: Side, tmp_path: Path, name: str, replaced: bool) -> None:
+    """Moved away, whether or not another has its path."""
+    assert side.watcher.removed() == []
+    (tmp_path / name).rename(tmp_path / "away")
+    if replaced:
+        (tmp_path / name).mkdir()
+    assert side.watcher.removed() == [tmp_path / name]
+
+
+def test_a_watcher_of_a_removed_folder_ends(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With one line that names it, and a code that makes another process take its place."""
+    from pipeline.roles.watcher import _loop
+
+    (tmp_path / "Uploaded").rmdir()
+    stop = SimpleNamespace(requested=False)
+    with pytest.raises(SystemExit) as caught:
+        _loop(side.watcher, None, threading.Event(), cast(Stop, stop), 1, once=True)
+    assert caught.value.code == 1
+    assert [message.count(str(tmp_path / "Uploaded")) for message in caplog.messages] == [1]
+
+
+def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
+    """Whichever folder was removed, the next process has it again."""
+    from pipeline.roles.spool import open_spool
+
+    paths = {name: tmp_path / "x" / name for name in ("watch", "queued", "uploaded", "failed")}
+    spool = open_spool(cast(Settings, SimpleNamespace(durable=False, **paths)))
+    assert [folder.is_current() for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed)] == [True] * 4
