@@ -37,7 +37,7 @@ MOVERS = {
 LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda"),
-    ("folders", "ledger", "aws"),
+    ("folders", "moves", "ledger", "aws"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
@@ -127,7 +127,7 @@ def test_the_supervisor_knows_nothing_of_its_children() -> None:
     """It starts, watches and stops whatever it is given."""
     assert not depends(
         "pipeline/supervisor.py",
-        *(f"pipeline.{module}" for module in (*WORKERS, "roles", "aws", "process", "spool", "folders", "landing")),
+        *(f"pipeline.{module}" for module in (*WORKERS, "roles", "aws", "process", "spool", "folders", "moves", "landing")),
         "aws_util",
         "app_properties",
     )
@@ -167,7 +167,7 @@ def test_only_these_move_or_remove_files(name: str) -> None:
 
 def test_no_move_replaces() -> None:
     """Where the user's files pass, nothing is called that overwrites its target."""
-    for name in ("folders", "moves", "spool", "landing", "watcher", "uploader", "poller"):
+    for name in ("folders", "moves", "moves", "spool", "landing", "watcher", "uploader", "poller"):
         assert not calls(f"pipeline/{name}.py") & {"rename_over", "rename", "renames", "replace", "copy", "rmtree"} - (
             {"rename"} if name == "landing" else set()  # the ledger's
         )
