@@ -20,6 +20,7 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     """Receive until SIGTERM; with `once` until three polls in a row brought nothing and nothing is in hand."""
     settings = context.settings
     store, messages = connect(context, stop, settings.download_concurrency, writes=False)
+    settings.downloaded.mkdir(mode=0o750, parents=True, exist_ok=True)  # it may have been removed since the start
     facilities = probe_within(settings.downloaded)
     landing = Landing(Folder(settings.downloaded, durable=settings.durable, facilities=facilities), crc64nvme)
     log.info("kernel       %s", landing.folder.facilities.describe())
@@ -40,6 +41,13 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     empty = 0
     try:
         while not stop.requested and not (context.once and empty >= _ONCE_POLLS):
+            if not landing.folder.is_current():
+                log.error(
+                    "removed or replaced while the program ran: %s; this process ends, the next one uses what is there "
+                    "now",
+                    settings.downloaded,
+                )
+                raise SystemExit(1)
             got = poller.step(wait, settings.sleep_poll_sqs)
             empty = empty + 1 if got == 0 and poller.idle() else 0
     finally:

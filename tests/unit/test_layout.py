@@ -127,7 +127,10 @@ def test_the_supervisor_knows_nothing_of_its_children() -> None:
     """It starts, watches and stops whatever it is given."""
     assert not depends(
         "pipeline/supervisor.py",
-        *(f"pipeline.{module}" for module in (*WORKERS, "roles", "aws", "process", "spool", "folders", "moves", "landing")),
+        *(
+            f"pipeline.{module}"
+            for module in (*WORKERS, "roles", "aws", "process", "spool", "folders", "moves", "landing")
+        ),
         "aws_util",
         "app_properties",
     )
