@@ -396,8 +396,8 @@ def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytes
     arrival = machine.landing.open_arrival()
     assert machine.incoming() == [arrival.temp]
     assert os.fstat(arrival.fd).st_nlink == 1
-    assert not lock(machine.landing.incoming.open(arrival.temp))
     os.close(held[0])
+    assert not lock(machine.landing.incoming.open(arrival.temp))
 
 
 def test_a_removed_target_is_an_error(machine: Machine) -> None:

@@ -289,7 +289,7 @@ def test_only_what_was_judged_is_claimed(
 ) -> None:
     """Between the look and the move another file, a link or more bytes came: it is left for the next look."""
     side.spool.watch.durable = True
-    write(side.watch / "a")
+    judged = write(side.watch / "a").stat()
     original = os.fsync
 
     def fsync(fd: int) -> None:
@@ -298,7 +298,8 @@ def test_only_what_was_judged_is_claimed(
             with (side.watch / "a").open("ab") as file:
                 file.write(b" and more")
         elif change == "replaced":
-            write(tmp_path / "new", b"another").replace(side.watch / "a")
+            os.utime(write(tmp_path / "new", b"another"), ns=(judged.st_mtime_ns, judged.st_mtime_ns))
+            (tmp_path / "new").replace(side.watch / "a")
         else:
             (tmp_path / "link").symlink_to("nowhere")
             (tmp_path / "link").replace(side.watch / "a")
