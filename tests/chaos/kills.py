@@ -142,6 +142,7 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     relay.start()
     dropper.start()
     observer.start()
+    victims: list[int] = []
     try:
         victims = _kill_while_flowing(relay, dropper, rng, files, kills)
         dropper.join()
@@ -155,7 +156,6 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     except AssertionError as error:
         outcome.violations.append(f"NOT DRAINED: {error}; {_where(relay)}")
         relay.show_threads()
-        victims = []
     code = relay.stop()
     outcome.violations += observer.finish()
     outcome.kills = Counter("parent" if role == "main" else role for role in map(relay.role_of, victims))
