@@ -32,8 +32,6 @@ class Link:
 
     role: str
     """The process's name in the log: uploader-1."""
-    parent: int
-    """The supervisor's pid."""
     pipe: "Connection[tuple[str, str], None]"
     """To the supervisor. Only this child writes to it: no lock crosses processes."""
     shared: Any = None

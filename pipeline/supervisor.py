@@ -7,7 +7,6 @@ what they have in hand.
 
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import time
@@ -241,7 +240,7 @@ class Supervisor:
         reader, writer = self._context.Pipe(duplex=False)
         locks = tuple(InheritedFd(fd) for fd in running.side.lock_fds)
         blame = running.blame
-        link = Link(name, os.getpid(), writer, shared, locks, blame.suspects(), blame.condemned())
+        link = Link(name, writer, shared, locks, blame.suspects(), blame.condemned())
         process = self._context.Process(target=role.target, name=name, args=(link, *role.args))
         # A child must not meet Ctrl-C before it can ignore it: blocked here, and the mask is inherited.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

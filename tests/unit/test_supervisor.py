@@ -78,7 +78,7 @@ def test_reports_of_many_threads_arrive_whole() -> None:
     from multiprocessing import Pipe
 
     reader, writer = Pipe(duplex=False)
-    link = Link("x", 0, writer)
+    link = Link("x", writer)
     works = [f"{number}" * 9000 for number in range(8)]
     threads = [threading.Thread(target=link.report, args=("begin", work)) for work in works for _ in range(5)]
     for thread in threads:
