@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import boto3
 from botocore.config import Config
@@ -78,8 +79,9 @@ class Aws:
         return f"default credential chain: {credentials.method}"
 
     def describe_endpoint(self, service: str) -> str:
-        """The URL that requests of a service go to."""
-        return str(self._client(service, 1).meta.endpoint_url)
+        """The URL that requests of a service go to, without the user and password that AWS_ENDPOINT_URL may hold."""
+        parts = urlsplit(str(self._client(service, 1).meta.endpoint_url))
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def _check_bucket(self) -> None:
         bucket, folder = self.settings.aws_s3_bucket, self.settings.aws_s3_folder
@@ -148,7 +150,7 @@ class Aws:
         return special or general or None
 
     def _is_foreign(self, service: str) -> bool:
-        host = self.describe_endpoint(service).split("/")[2].split(":")[0]
+        host = urlsplit(self.describe_endpoint(service)).hostname or ""
         return not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     def _uses_embedded(self) -> bool:

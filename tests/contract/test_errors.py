@@ -344,3 +344,9 @@ def _startup_error(aws: Aws, code: int) -> str:
 def _assert_no_secret(text: str, credentials: Credentials) -> None:
     for secret in credentials:
         assert secret not in text
+
+
+def test_an_endpoint_is_shown_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS_ENDPOINT_URL may hold one; it is the first thing a person sees at start, and stands in the log."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:s3cret@127.0.0.1:9/path")
+    assert reach.aws(tmp_path, "", None).describe_endpoint("s3") == "http://127.0.0.1:9/path"
