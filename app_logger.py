@@ -55,4 +55,4 @@ def configure(config: Path, log_file: Path, role: str) -> None:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    logging.getLogger("relay").critical("ended by an error", exc_info=(kind, error, trace))  # type: ignore[arg-type]
+    logging.getLogger("relay").critical("ended by an error", exc_info=(kind, error, trace))  # type: ignore[arg-type]  # what Python gives a hook

@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.kernel import fsync_path
 from pipeline.ports import Received
 
 
@@ -18,8 +19,4 @@ def keep_message(folder: Path, message: Received, reason: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temp.replace(final)  # the same message again: the same content
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_path(folder)

@@ -47,6 +47,11 @@ class Drop:
         return _digest(encode_path(self.path), seen.inode, seen.mtime_ns, seen.ctime_ns, seen.size, self.crc64nvme)
 
     @property
+    def origin(self) -> "Origin":
+        """The same as a consumer will read it from the object."""
+        return Origin(self.id, self.path, self.crc64nvme, self.fingerprint.mtime_ns, is_ours=True)
+
+    @property
     def mtime(self) -> str:
         """ISO 8601, UTC, to the nanosecond, so that the copy's is equal; "" if there is no such year."""
         return format_time(self.fingerprint.mtime_ns)

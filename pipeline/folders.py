@@ -6,7 +6,6 @@ planted in it nor a folder renamed over it leads anywhere else.
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -216,15 +215,6 @@ def probe_within(folder: Path) -> kernel.Facilities:
     top = Folder(folder)
     with contextlib.closing(top), contextlib.closing(top.own(RESERVED)) as own:
         return kernel.probe(own.fd)
-
-
-def lock(fd: int) -> bool:
-    """Take the exclusive lock of an open file without waiting; False if another holds it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_regular(status: os.stat_result) -> bool:

@@ -141,6 +141,15 @@ def die_with_parent(number: int = signal.SIGKILL) -> bool:
     return _libc is not None and _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) == 0
 
 
+def try_lock(fd: int) -> bool:
+    """Take the exclusive lock of an open file without waiting; False if another holds it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def fsync_path(path: str | os.PathLike[str]) -> None:
     """Make a file's content, or a folder's list of names, outlive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import kernel
-from pipeline.folders import Folder, is_regular, lock
+from pipeline.folders import Folder, is_regular
+from pipeline.kernel import try_lock
 from pipeline.ledger import Ledger, Row
 from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
 from pipeline.ports import LaterError
@@ -59,7 +60,7 @@ class Landing:
         self._settle_doubts()
         while True:
             fd, temp = kernel.create_unnamed(self.incoming.fd, self.folder.facilities)
-            if lock(fd) and (not temp or os.fstat(fd).st_nlink):
+            if try_lock(fd) and (not temp or os.fstat(fd).st_nlink):
                 return Arrival(fd, temp)
             os.close(fd)  # another process that just started took it for a stray
             self._unlink(temp)
@@ -233,7 +234,7 @@ class Landing:
             yield
             return
         try:
-            if not lock(fd):
+            if not try_lock(fd):
                 raise LaterError("another process is giving this file its name just now")
             yield
         finally:
@@ -261,7 +262,7 @@ class Landing:
         except OSError:
             return
         try:
-            if is_regular(os.fstat(fd)) and lock(fd) and name not in {row.temp for row in self.ledger.unfinished()}:
+            if is_regular(os.fstat(fd)) and try_lock(fd) and name not in {row.temp for row in self.ledger.unfinished()}:
                 self._unlink(name)  # it may have been published since it was listed
         finally:
             os.close(fd)

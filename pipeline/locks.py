@@ -5,13 +5,13 @@ last process, however that comes, so nothing is ever left to clean up.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.kernel import try_lock
 from pipeline.ports import EXIT_RUNNING, StartupError
 
 _ORPHAN_SECONDS = 5.0
@@ -27,7 +27,7 @@ def lock_side(side: str, folders: Sequence[Path], state: Path) -> tuple[int, ...
     fds = tuple(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders)
     deadline = time.monotonic() + _ORPHAN_SECONDS
     for fd, folder in zip(fds, folders, strict=True):
-        while not _try_lock(fd):
+        while not try_lock(fd):
             holder = _read(note)
             if _is_alive(holder) or time.monotonic() >= deadline:
                 raise StartupError(_refusal(side, folder, holder), EXIT_RUNNING)
@@ -36,14 +36,6 @@ def lock_side(side: str, folders: Sequence[Path], state: Path) -> tuple[int, ...
     with contextlib.suppress(OSError):  # the lock holds without it, on a full disk too
         note.write_text(json.dumps(holder), encoding="utf-8")
     return fds
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(note: Path) -> dict[str, object]:

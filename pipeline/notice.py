@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus, unquote_plus
 
+from pipeline.drop import Origin, format_time
 from pipeline.names import NameRefusedError, decode_path, encode_path
-from pipeline.ports import Message
+from pipeline.ports import Message, StoredObject
 
 BODY_LIMIT = 262_144
 """Bytes of a message read at all: what SQS carried before August 2025 and every known producer stays below."""
@@ -78,6 +79,24 @@ def encode(notice: Notice, form: str, event: Event) -> Message:
     # A FIFO queue keeps the order within a folder, and with it that of the versions of one name.
     group = hashlib.sha256(notice.key.rpartition("/")[0].encode()).hexdigest()
     return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")}, group)
+
+
+def announce(stored: StoredObject, bucket: str, origin: Origin, form: str, *, region: str, now_ns: int) -> Message:
+    """The message that tells of an object of ours, at a time in nanoseconds since the epoch."""
+    notice = Notice(
+        bucket,
+        stored.key,
+        path=origin.path,
+        size=stored.size,
+        crc64nvme=origin.crc64nvme,
+        drop_id=origin.drop_id,
+        mtime=None if origin.mtime_ns is None else format_time(origin.mtime_ns),
+        etag=stored.etag,
+        version_id=stored.version_id,
+        sequencer=f"{now_ns:016X}",
+    )
+    when = f"{format_time(now_ns)[:23]}Z"
+    return encode(notice, form, Event(region, when, stored.request_id, stored.multipart))
 
 
 def decode(body: str, attributes: Mapping[str, str], bucket: str) -> list[Notice]:

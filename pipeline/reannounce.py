@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 from app_properties import Settings
 from aws_util import Aws
-from pipeline.drop import Origin, delivery_id, format_time, origin_of
+from pipeline.drop import delivery_id, origin_of
 from pipeline.landing import LEDGER
 from pipeline.ledger import Ledger
 from pipeline.names import NameRefusedError
-from pipeline.notice import Event, Notice, encode
-from pipeline.ports import Message, ObjectStore, StoredObject
+from pipeline.notice import announce
+from pipeline.ports import Message, ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -65,27 +65,11 @@ def _messages(settings: Settings, store: ObjectStore, ledger: Ledger | None) -> 
         except NameRefusedError:
             continue  # not one of ours
         if origin.is_ours and not _is_delivered(ledger, delivery_id(origin.drop_id, key)):
-            yield _message(stored, origin, store.bucket, settings)
+            form, now = settings.aws_sqs_message_format, time.time_ns()
+            yield announce(stored, store.bucket, origin, form, region=settings.aws_region, now_ns=now)
 
 
 def _is_delivered(ledger: Ledger | None, drop: str) -> bool:
     """Not while it is `publishing`: that is not done, and the message that would have it done is gone."""
     row = ledger.find(drop) if ledger is not None else None
     return row is not None and row.state == "delivered"
-
-
-def _message(stored: StoredObject, origin: Origin, bucket: str, settings: Settings) -> Message:
-    notice = Notice(
-        bucket,
-        stored.key,
-        path=origin.path,
-        size=stored.size,
-        crc64nvme=origin.crc64nvme,
-        drop_id=origin.drop_id,
-        mtime=None if origin.mtime_ns is None else format_time(origin.mtime_ns),
-        etag=stored.etag,
-        version_id=stored.version_id,
-        sequencer=f"{time.time_ns():016X}",
-    )
-    when = format_time(time.time_ns())[:23] + "Z"
-    return encode(notice, settings.aws_sqs_message_format, Event(settings.aws_region, when, stored.request_id))

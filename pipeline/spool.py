@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.drop import Fingerprint
-from pipeline.folders import Folder, is_regular, lock
+from pipeline.folders import Folder, is_regular
+from pipeline.kernel import try_lock
 from pipeline.moves import finish_move, move, write_new
 from pipeline.names import next_version, reason_name, with_name
 
@@ -72,7 +73,7 @@ class Spool:
             raise
         try:
             queued = Queued(path, fd)
-            taken = is_regular(os.fstat(fd)) and lock(fd) and self.still_there(queued)
+            taken = is_regular(os.fstat(fd)) and try_lock(fd) and self.still_there(queued)
             if taken and any(finish_move(self.queued, path, folder) for folder in (self.uploaded, self.failed)):
                 taken = False
             yield queued if taken else None

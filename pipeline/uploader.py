@@ -16,7 +16,7 @@ from pipeline.agenda import Again, Agenda
 from pipeline.batcher import Batcher
 from pipeline.drop import DROP_ID, Drop
 from pipeline.names import NameRefusedError, decode_path, human_size, key_for, printable, versions_prefix
-from pipeline.notice import Event, Notice, encode
+from pipeline.notice import announce
 from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
     CancelledError,
@@ -257,22 +257,8 @@ class Uploader:
         return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
 
     def _message(self, drop: Drop, stored: StoredObject) -> Message:
-        now = datetime.now(UTC)
-        notice = Notice(
-            self._store.bucket,
-            drop.key.text,
-            path=drop.path,
-            size=stored.size,
-            crc64nvme=drop.crc64nvme,
-            drop_id=drop.id,
-            mtime=drop.mtime,
-            etag=stored.etag,
-            version_id=stored.version_id,
-            sequencer=f"{time.time_ns():016X}",
-        )
-        when = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
-        event = Event(self._route.region, when, stored.request_id, stored.multipart)
-        return encode(notice, self._route.form, event)
+        route, now = self._route, time.time_ns()
+        return announce(stored, self._store.bucket, drop.origin, route.form, region=route.region, now_ns=now)
 
     def _set_aside(self, queued: Queued, error: NeverError) -> None:
         if not self._spool.still_there(queued):

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.folders import lock
+from pipeline.kernel import fsync_path, try_lock
 
 
 class Journal:
@@ -48,7 +48,7 @@ class Journal:
         """A record that appears whole and locked, and stays locked while the block runs."""
         new = record.with_suffix(".new")
         with new.open("x", encoding="utf-8") as file:
-            lock(file.fileno())
+            try_lock(file.fileno())
             try:
                 json.dump({"bucket": self._bucket, "key": key, "upload_id": upload}, file)
                 file.flush()
@@ -57,12 +57,12 @@ class Journal:
             except BaseException:
                 new.unlink(missing_ok=True)
                 raise
-            self._sync()
+            fsync_path(self._folder)
             yield
 
     def _abandon(self, record: Path) -> int:
         with contextlib.suppress(FileNotFoundError), record.open("r+", encoding="utf-8") as file:
-            if not lock(file.fileno()):
+            if not try_lock(file.fileno()):
                 return 0
             try:
                 noted = json.load(file)
@@ -75,10 +75,3 @@ class Journal:
             record.unlink(missing_ok=True)
             return 1
         return 0
-
-    def _sync(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

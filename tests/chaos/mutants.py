@@ -18,7 +18,7 @@ class Mutant(NamedTuple):
 MUTANTS = {
     "no-lock": Mutant(
         "pipeline/spool.py",
-        "is_regular(os.fstat(fd)) and lock(fd) and self.still_there(queued)",
+        "is_regular(os.fstat(fd)) and try_lock(fd) and self.still_there(queued)",
         "is_regular(os.fstat(fd)) and self.still_there(queued)",
     ),
     "no-ledger": Mutant(

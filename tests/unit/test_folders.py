@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.folders import Folder, lock
-from pipeline.kernel import Facilities, create_unnamed, give_name, is_being_written, probe, rename_noreplace
+from pipeline.folders import Folder
+from pipeline.kernel import Facilities, create_unnamed, give_name, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.moves import move
 from tests.unit.places import PORTABLE, facilities_of, make, tree, write
 
@@ -249,10 +249,10 @@ def test_a_lock_is_exclusive(tmp_path: Path) -> None:
     """Between two descriptors of one file, until the first is closed."""
     path = write(tmp_path / "a")
     first, second = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
-    assert lock(first)
-    assert not lock(second)
+    assert try_lock(first)
+    assert not try_lock(second)
     os.close(first)
-    assert lock(second)
+    assert try_lock(second)
     os.close(second)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from pipeline import kernel
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
-from pipeline.folders import lock, probe_within
+from pipeline.folders import probe_within
+from pipeline.kernel import try_lock
 from pipeline.landing import LEDGER, Arrival, Landing
 from pipeline.ledger import Row
 from pipeline.names import encode_path
@@ -386,7 +387,7 @@ def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytes
         fd, temp = original(folder_fd, facilities)
         if not held:  # about to be removed
             held.append(machine.landing.incoming.open(temp))
-            assert lock(held[0])
+            assert try_lock(held[0])
         elif len(held) == 1:  # removed already
             held.append(0)
             Landing(machine.folder, crc64nvme).recover()
@@ -397,7 +398,7 @@ def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytes
     assert machine.incoming() == [arrival.temp]
     assert os.fstat(arrival.fd).st_nlink == 1
     os.close(held[0])
-    assert not lock(machine.landing.incoming.open(arrival.temp))
+    assert not try_lock(machine.landing.incoming.open(arrival.temp))
 
 
 def test_a_removed_target_is_an_error(machine: Machine) -> None:
