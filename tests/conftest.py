@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
@@ -40,6 +41,12 @@ def no_developer_credentials() -> Iterator[None]:
         for name, value in _NOWHERE.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hangups_are_heard() -> None:
+    """Programs under test end with their terminal, even where the tests run under nohup, which children inherit."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
