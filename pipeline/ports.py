@@ -141,6 +141,13 @@ class ObjectStore(Protocol):
         """Every key that begins with `prefix`, page by page, in no order to rely on."""
         ...
 
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """Remove the object; no error if there is none.
+
+        Where the store keeps versions, `version_id` removes that one for good; without it the object is only hidden.
+        """
+        ...
+
 
 class MessageQueue(Protocol):
     """One queue, and the place its undeliverable messages go to."""

@@ -98,6 +98,8 @@ class FakeStore:
         self.damage: Callable[[str, bytes], bytes] = lambda _key, body: body
         """What arrives instead of the bytes that were stored."""
         self._versions: dict[str, list[_Version]] = {}
+        self._hidden: set[str] = set()
+        """Keys under a delete marker: versions stay, and nothing is there for whoever names none."""
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
@@ -131,9 +133,9 @@ class FakeStore:
         """See ports.ObjectStore."""
         self._begin("look", key)
         with self._lock:
-            found = self._versions.get(key)
+            found = self._current(key)
         self._end("look", key)
-        return found[-1].stored if found else None
+        return found.stored if found else None
 
     def download(
         self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = _never
@@ -143,9 +145,9 @@ class FakeStore:
             raise CancelledError(f"GET {key}: stopped")
         self._begin("download", key)
         with self._lock:
-            known = self._versions.get(key, [])
-        found = [item for item in known if version_id is None or item.stored.version_id == version_id]
-        if not found:
+            known, current = self._versions.get(key, []), self._current(key)
+        found = [item for item in known if item.stored.version_id == version_id] if version_id else [current]
+        if not found or found[-1] is None:
             raise MissingError(f"GET {key}: no such object")
         _write(fd, self.damage(key, found[-1].body))
         self._end("download", key)
@@ -157,8 +159,16 @@ class FakeStore:
         """See ports.ObjectStore."""
         self._begin("keys", prefix)
         with self._lock:
-            found = [key for key in self._versions if key.startswith(prefix)]
+            found = [key for key in self._versions if key.startswith(prefix) and self._current(key)]
         yield from found
+
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """See ports.ObjectStore."""
+        self._begin("delete object", key)
+        with self._lock:
+            self._delete(key, version_id)
+        self.journal.add("removed", key)
+        self._end("delete object", key)
 
     def put(
         self, key: str, body: bytes, metadata: Mapping[str, str] | None = None, *, size: int | None = None
@@ -182,15 +192,30 @@ class FakeStore:
     def contents(self) -> dict[str, bytes]:
         """Every object."""
         with self._lock:
-            return {key: versions[-1].body for key, versions in self._versions.items()}
+            return {key: versions[-1].body for key, versions in self._versions.items() if key not in self._hidden}
+
+    def _current(self, key: str) -> _Version | None:
+        return None if key in self._hidden else self._versions.get(key, [None])[-1]
+
+    def _delete(self, key: str, version_id: str | None) -> None:
+        known = self._versions.get(key, [])
+        if self.versioned and version_id is None:
+            self._hidden.add(key)
+            return
+        rest = [item for item in known if version_id not in (None, item.stored.version_id)]
+        if rest:
+            self._versions[key] = rest
+        else:
+            self._versions.pop(key, None)
 
     def _store(
         self, key: str, body: bytes, metadata: Mapping[str, str], replaces: str | None, *, force: bool = False
     ) -> StoredObject:
         with self._lock:
             known = self._versions.get(key, [])
-            etag = known[-1].stored.etag if known else None
-            if replaces and not known:
+            current = self._current(key)
+            etag = current.stored.etag if current else None
+            if replaces and not current:
                 raise MissingError(f"PUT {key}: the key holds nothing that could be replaced")
             if not force and etag != replaces:
                 raise TakenError(f"PUT {key}: the key holds {etag}, not {replaces}")
@@ -204,6 +229,7 @@ class FakeStore:
                 f"request-{number}",
             )
             self._versions[key] = [*(known if self.versioned else []), _Version(body, stored)]
+            self._hidden.discard(key)
         self.journal.add("stored", key)
         return stored
 

@@ -94,6 +94,12 @@ class ClassicStore:
                 for entry in page.get("Contents", []):
                     yield entry["Key"]
 
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """See ports.ObjectStore."""
+        version = {"VersionId": version_id} if version_id else {}
+        with contextlib.suppress(MissingError), translated(self._what("DELETE", key)):
+            self._client.delete_object(Bucket=self.bucket, Key=key, **version)  # type: ignore[arg-type]  # optional argument
+
     def abandon_uploads(self) -> int:
         """Abort the multipart uploads that a kill left in this bucket; how many. Those of living processes stay."""
         return self._journal.abandon()

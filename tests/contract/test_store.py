@@ -25,7 +25,16 @@ from aws_util import Aws
 from pipeline.aws.body import PART_LIMIT, PART_SIZE, Section, ranges
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.aws.classic import MULTIPART_FROM, ClassicStore
-from pipeline.ports import CancelledError, Content, LaterError, MissingError, NeverError, ObjectStore, TakenError
+from pipeline.ports import (
+    CancelledError,
+    Content,
+    LaterError,
+    MissingError,
+    NeverError,
+    ObjectStore,
+    PausedError,
+    TakenError,
+)
 from tests.contract import reach
 from tests.contract.proxy import Proxy, Request, one_answer, proxy
 from tests.fakes import FakeStore
@@ -210,6 +219,57 @@ def test_keys_lists_every_page_of_a_prefix(seaweed_shelf: Served) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: seaweed_shelf.put(key, b"1"), [*wanted, "other"]))
     assert sorted(seaweed_shelf.keys("in/")) == sorted(wanted)
+
+
+# Deletion
+
+
+def test_deleted_it_is_gone(shelf: Shelf) -> None:
+    """Neither looked at, nor listed, nor downloaded; the key is free again and its neighbour stays."""
+    shelf.put("in/a", b"first")
+    shelf.put("in/ab", b"neighbour")
+    shelf.store.delete("in/a")
+    assert (shelf.store.look("in/a"), shelf.keys("in/a")) == (None, ["in/ab"])
+    with pytest.raises(MissingError):
+        shelf.get("in/a")
+    assert shelf.put("in/a", b"second").size == 6
+
+
+def test_deleting_what_is_not_there_is_done(shelf: Shelf) -> None:
+    """A second time, and of a key that never was."""
+    shelf.put("in/a", b"first")
+    for key in ("in/a", "in/a", "in/never", "in/no/such folder"):
+        shelf.store.delete(key)
+    assert shelf.keys("in/") == []
+
+
+def test_a_version_is_deleted_for_good(shelf: Shelf) -> None:
+    """Where versions are kept that version alone goes, twice without an error; without one the object is hidden."""
+    _keep_versions(shelf)
+    first = shelf.put("in/a", b"first")
+    second = shelf.put("in/a", b"second", replaces=first.etag)
+    shelf.store.delete("in/a", second.version_id)
+    shelf.store.delete("in/a", second.version_id)
+    assert shelf.get("in/a") == b"first"
+    shelf.store.delete("in/a")
+    assert shelf.store.look("in/a") is None
+    assert shelf.get("in/a", version_id=first.version_id) == b"first"
+
+
+def test_deleting_in_a_bucket_that_is_gone_pauses(moto_shelf: Served) -> None:
+    """An error is translated as that of every other operation."""
+    moto_shelf.s3.delete_object(Bucket=moto_shelf.store.bucket, Key=PROBE)
+    moto_shelf.s3.delete_bucket(Bucket=moto_shelf.store.bucket)
+    with pytest.raises(PausedError, match="DELETE s3://"):
+        moto_shelf.store.delete("in/a")
+
+
+def _keep_versions(shelf: Shelf) -> None:
+    if isinstance(shelf.store, FakeStore):
+        shelf.store.versioned = True
+    elif isinstance(shelf, Served):
+        enabled: Any = {"Status": "Enabled"}
+        shelf.s3.put_bucket_versioning(Bucket=shelf.store.bucket, VersioningConfiguration=enabled)
 
 
 @pytest.mark.parametrize("size", [5, BIG])

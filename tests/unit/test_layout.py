@@ -44,6 +44,7 @@ LAYERS = (
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor"),
     ("process",),
     ("plan", "roles"),
+    ("soak",),
     ("main",),
 )
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
