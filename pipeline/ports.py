@@ -107,6 +107,18 @@ class Received:
     receive_count: int = 1
 
 
+@dataclass(frozen=True)
+class Depth:
+    """How many messages a queue holds, as far as it knows: SQS's numbers lag behind by up to a minute."""
+
+    visible: int
+    in_flight: int
+    """Received and neither deleted nor visible again."""
+    delayed: int
+    dead: int | None
+    """Visible ones among the dead letters; None if there is no such queue, or it cannot be asked."""
+
+
 class ObjectStore(Protocol):
     """One bucket."""
 
@@ -170,6 +182,10 @@ class MessageQueue(Protocol):
 
     def bury(self, message: Received, reason: str) -> bool:
         """Copy a message that can never succeed to the dead letters; False if this queue has none."""
+        ...
+
+    def depth(self) -> Depth:
+        """How many messages it holds now, approximately."""
         ...
 
 

@@ -21,6 +21,7 @@ from pipeline.aws.checksum import crc64nvme_of
 from pipeline.ports import (
     CancelledError,
     Content,
+    Depth,
     LaterError,
     Message,
     MissingError,
@@ -317,6 +318,13 @@ class FakeQueue:
             self.journal.add("buried", message.body)
             self.buried.append((message, reason))
         return self._dead_letters
+
+    def depth(self) -> Depth:
+        """See ports.MessageQueue."""
+        self.trouble.strike("depth")
+        with self._changed:
+            visible, held = len(self._visible()), len(self._messages)
+        return Depth(visible, held - visible, 0, len(self.buried) if self._dead_letters else None)
 
     def put(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
         """A message of somebody else, whatever is in it."""

@@ -9,10 +9,11 @@ from botocore.exceptions import ClientError
 
 from pipeline.aws.errors import DENIED, code_of, describe, describe_entry, translate, translated
 from pipeline.names import printable
-from pipeline.ports import LaterError, Message, NeverError, PausedError, Received, RelayError, StartupError
+from pipeline.ports import Depth, LaterError, Message, NeverError, PausedError, Received, RelayError, StartupError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,11 @@ DEAD_RETENTION_SECONDS = 14 * 24 * 3600
 """The longest SQS keeps a message: dead letters must outlive the queue they came from."""
 MAX_RECEIVES = 100
 LONG_POLL_SECONDS = 20
+_COUNTS: "list[QueueAttributeNameType]" = [
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+]
 _REFUSED = ("InvalidAttributeValue", "InvalidParameterValue", "QueueDeletedRecently", "InvalidAddress")
 _MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
@@ -91,6 +97,24 @@ class Queue:
             log.warning("%s", error)
             return False
         return True
+
+    def depth(self) -> Depth:
+        """See ports.MessageQueue."""
+        visible, in_flight, delayed = self._counts(self.url)
+        return Depth(visible, in_flight, delayed, self._dead_count())
+
+    def _counts(self, url: str) -> list[int]:
+        with translated(f"count the messages of {url}"):
+            answer = self._client.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)
+        # A server that delays nothing may not know the last.
+        return [int(answer["Attributes"].get(name, 0)) for name in _COUNTS]
+
+    def _dead_count(self) -> int | None:
+        try:
+            return self._counts(self.dead_url)[0] if self.dead_url else None
+        except RelayError as error:  # a queue of its own: the right to use this one says nothing about it
+            log.debug("%s", error)
+            return None
 
     def _entry(self, message: Message, unique: str = "") -> dict[str, Any]:
         entry: dict[str, Any] = {

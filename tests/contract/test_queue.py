@@ -15,7 +15,7 @@ import pytest
 
 from aws_util import Aws
 from pipeline.aws.sqs import Queue
-from pipeline.ports import LaterError, Message, MessageQueue, NeverError, ReceiptError, Received
+from pipeline.ports import Depth, LaterError, Message, MessageQueue, NeverError, PausedError, ReceiptError, Received
 from tests.contract import reach
 from tests.fakes import FakeQueue
 from tests.servers import Server
@@ -254,6 +254,38 @@ def test_a_stale_receipt_does_nothing(kind: str, request: pytest.FixtureRequest,
         assert isinstance(outcome, ReceiptError)
     assert queue.receive(1, 1) == []
     assert (queue.extend([valid], 0), one(queue).body) == ([None], "a")
+
+
+# Depth
+
+
+def test_it_knows_how_many_messages_it_holds(queue: MessageQueue) -> None:
+    """Those that can be received, those in hand and the dead ones; what is deleted counts nowhere."""
+    assert queue.depth() == Depth(visible=0, in_flight=0, delayed=0, dead=0)
+    queue.send([Message(str(number), {"drop_id": f"d{number}"}) for number in range(4)])
+    deleted, buried, *_ = receive(queue, 3)
+    assert queue.bury(buried, "why")
+    assert queue.delete([deleted.receipt]) == [None]
+    assert queue.depth() == Depth(visible=1, in_flight=2, delayed=0, dead=1)
+
+
+def test_messages_that_are_delayed_are_counted_apart(served: Served) -> None:
+    """Neither visible nor in flight."""
+    served.sqs.send_message(QueueUrl=served.queue.url, MessageBody="later", DelaySeconds=60)
+    assert served.queue.depth() == Depth(visible=0, in_flight=0, delayed=1, dead=0)
+
+
+def test_dead_letters_that_cannot_be_asked_are_unknown(served: Served) -> None:
+    """None where the queue has none, and where it is gone; that of the queue itself is an error."""
+    url, dead_url = served.queue.url, served.queue.dead_url
+    bare = Queue(served.sqs, url, None, 60)
+    assert bare.depth().dead is None
+    served.sqs.delete_queue(QueueUrl=dead_url)
+    assert served.queue.depth() == Depth(visible=0, in_flight=0, delayed=0, dead=None)
+    served.sqs.delete_queue(QueueUrl=url)
+    with pytest.raises(PausedError, match="count the messages"):
+        served.queue.depth()
+    assert FakeQueue(dead_letters=False).depth().dead is None
 
 
 # Dead letters
