@@ -5,17 +5,16 @@ The fields of `Settings` are the table of keys: the key of a field is its name a
 """
 
 import configparser
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline import values
 from pipeline.ports import EXIT_CONFIG
 
 SECTIONS = ("General", "AWS", "Concurrency", "Environment")
-EMBEDDED = "embedded"
 _REQUIRED = object()
 
 
@@ -23,91 +22,6 @@ class PropertiesError(Exception):
     """The file cannot be used; the text says which line of it and what to write instead."""
 
     code = EXIT_CONFIG
-
-
-class _HiddenError(ValueError):
-    """A value that must not be shown; says what is wrong with it."""
-
-
-def _text(value: str) -> str:
-    """text without NUL"""
-    if "\0" in value:
-        raise ValueError
-    return value
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def read(value: str) -> float:
-        number = float(value)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    read.__doc__ = f"a number from {low:g} to {high:g}"
-    return read
-
-
-def _count(low: int, high: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
-            raise ValueError
-        return int(value)
-
-    read.__doc__ = f"a whole number from {low} to {high}"
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if value not in choices:
-            raise ValueError
-        return value
-
-    read.__doc__ = "one of " + ", ".join(choices)
-    return read
-
-
-def _endpoint(value: str) -> str:
-    """empty (AWS), embedded, or a URL such as http://127.0.0.1:9000"""
-    if value not in ("", EMBEDDED):
-        _url(value)
-    return value
-
-
-def _url(value: str) -> str:
-    """empty, or a URL such as http://127.0.0.1:9000"""
-    if "@" in value:  # before anything that would show it
-        raise _HiddenError("holds a user name or password; give those as aws_access_key_id and aws_secret_key")
-    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-        raise ValueError
-    return value
-
-
-def _bucket(value: str) -> str:
-    """a bucket name: 3 to 63 of a-z, 0-9, dot and hyphen"""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
-        raise ValueError
-    return value
-
-
-def _queue(value: str) -> str:
-    """a queue name: up to 80 letters, digits, hyphens and underscores, perhaps ending in .fifo"""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}(\.fifo)?", value) or len(value) > 80:
-        raise ValueError
-    return value
-
-
-def _key_folder(value: str) -> str:
-    """a key prefix such as team/inbox, or empty for the bucket's root"""
-    folder = value.strip("/")
-    if any(part in ("", ".", "..") for part in folder.split("/")) and folder:
-        raise ValueError
-    return folder
-
-
-def _patterns(value: str) -> tuple[str, ...]:
-    """file name patterns separated by spaces"""
-    return tuple(value.split())
 
 
 def _key(section: str, read: Callable[[str], Any], default: Any = _REQUIRED, *, secret: bool = False) -> Any:
@@ -118,47 +32,48 @@ def _key(section: str, read: Callable[[str], Any], default: Any = _REQUIRED, *, 
 class Settings:
     """One properties file, read and checked. Times are seconds; folders are absolute once loaded."""
 
-    log_file_path: str = _key("General", _text, "relay.log")
-    folder_to_store_temp_files: str = _key("General", _text, "TEMP")
-    folder_to_watch: str = _key("General", _text, "")
-    folder_queued_for_upload: str = _key("General", _text, "QueuedForUpload")
-    folder_for_uploaded_files: str = _key("General", _text, "UploadedToS3")
-    folder_for_downloaded_files: str = _key("General", _text, "")
-    folder_for_failed_files: str = _key("General", _text, "Failed")
-    folder_for_failed_messages: str = _key("General", _text, "FailedMessages")
+    log_file_path: str = _key("General", values.text, "relay.log")
+    folder_to_store_temp_files: str = _key("General", values.text, "TEMP")
+    folder_to_watch: str = _key("General", values.text, "")
+    folder_queued_for_upload: str = _key("General", values.text, "QueuedForUpload")
+    folder_for_uploaded_files: str = _key("General", values.text, "UploadedToS3")
+    folder_for_downloaded_files: str = _key("General", values.text, "")
+    folder_for_failed_files: str = _key("General", values.text, "Failed")
+    folder_for_failed_messages: str = _key("General", values.text, "FailedMessages")
     ignore_patterns: tuple[str, ...] = _key(
-        "General", _patterns, ".* *.tmp *.part *.partial *.crdownload *.filepart ~$* *~ *.swp"
+        "General", values.patterns, ".* *.tmp *.part *.partial *.crdownload *.filepart ~$* *~ *.swp"
     )
-    minimum_age_seconds: float = _key("General", _number(0, 86_400), "0")
-    completion_check: str = _key("General", _one_of("auto", "settle"), "auto")
-    settle_seconds: float = _key("General", _number(0.1, 86_400), "5")
-    on_name_conflict: str = _key("General", _one_of("version", "fail"), "version")
-    durability: str = _key("General", _one_of("power", "process"), "power")
+    minimum_age_seconds: float = _key("General", values.number(0, 86_400), "0")
+    completion_check: str = _key("General", values.one_of("auto", "settle"), "auto")
+    settle_seconds: float = _key("General", values.number(0.1, 86_400), "5")
+    on_name_conflict: str = _key("General", values.one_of("version", "fail"), "version")
+    durability: str = _key("General", values.one_of("power", "process"), "power")
 
-    aws_s3_bucket: str = _key("AWS", _bucket)
-    aws_s3_folder: str = _key("AWS", _key_folder)
-    aws_access_key_id: str = _key("AWS", _text, "", secret=True)
-    aws_secret_key: str = _key("AWS", _text, "", secret=True)
-    aws_region: str = _key("AWS", _text)
-    aws_sqs: str = _key("AWS", _queue)
-    aws_profile: str = _key("AWS", _text, "")
-    aws_endpoint_url: str = _key("AWS", _endpoint, "")
-    aws_endpoint_url_s3: str = _key("AWS", _url, "")
-    aws_endpoint_url_sqs: str = _key("AWS", _url, "")
-    aws_sqs_message_format: str = _key("AWS", _one_of("key", "s3-event"), "key")
-    aws_transfer_client: str = _key("AWS", _one_of("auto", "classic"), "auto")
+    aws_s3_bucket: str = _key("AWS", values.bucket)
+    aws_s3_folder: str = _key("AWS", values.key_folder)
+    aws_access_key_id: str = _key("AWS", values.text, "", secret=True)
+    aws_secret_key: str = _key("AWS", values.text, "", secret=True)
+    aws_region: str = _key("AWS", values.text)
+    aws_sqs: str = _key("AWS", values.queue)
+    aws_profile: str = _key("AWS", values.text, "")
+    aws_endpoint_url: str = _key("AWS", values.endpoint, "")
+    aws_endpoint_url_s3: str = _key("AWS", values.url, "")
+    aws_endpoint_url_sqs: str = _key("AWS", values.url, "")
+    aws_sqs_message_format: str = _key("AWS", values.one_of("key", "s3-event"), "key")
+    aws_s3_extra_metadata: tuple[tuple[str, str], ...] = _key("AWS", values.metadata, "")
+    aws_transfer_client: str = _key("AWS", values.one_of("auto", "classic"), "auto")
 
-    sleep_watch_local_folder: float = _key("Concurrency", _number(0.05, 86_400), "6.0")
-    sleep_upload_to_s3: float = _key("Concurrency", _number(0.05, 86_400), "3.0")
-    sleep_poll_sqs: float = _key("Concurrency", _number(0.05, 86_400), "2.0")
-    upload_processes: int = _key("Concurrency", _count(1, 64), "2")
-    upload_concurrency: int = _key("Concurrency", _count(1, 256), "16")
-    poll_processes: int = _key("Concurrency", _count(1, 64), "1")
-    download_concurrency: int = _key("Concurrency", _count(1, 256), "16")
-    visibility_seconds: int = _key("Concurrency", _count(10, 43_200), "60")
-    shutdown_seconds: float = _key("Concurrency", _number(0, 3_600), "25")
+    sleep_watch_local_folder: float = _key("Concurrency", values.number(0.05, 86_400), "6.0")
+    sleep_upload_to_s3: float = _key("Concurrency", values.number(0.05, 86_400), "3.0")
+    sleep_poll_sqs: float = _key("Concurrency", values.number(0.05, 86_400), "2.0")
+    upload_processes: int = _key("Concurrency", values.count(1, 64), "2")
+    upload_concurrency: int = _key("Concurrency", values.count(1, 256), "16")
+    poll_processes: int = _key("Concurrency", values.count(1, 64), "1")
+    download_concurrency: int = _key("Concurrency", values.count(1, 256), "16")
+    visibility_seconds: int = _key("Concurrency", values.count(10, 43_200), "60")
+    shutdown_seconds: float = _key("Concurrency", values.number(0, 3_600), "25")
 
-    operation_mode: str = _key("Environment", _text, "0")
+    operation_mode: str = _key("Environment", values.text, "0")
 
     @property
     def state_root(self) -> Path:
@@ -234,11 +149,11 @@ def load(path: Path, mode: int, home: Path) -> Settings:
     parser, text = _parse(path)
     complaint = _Complaint(path, text)
     _refuse_unknown(parser, complaint)
-    values = {item.name: _value(item, parser, complaint) for item in fields(Settings)}
-    _refuse_missing_folders(values, mode, complaint)
-    _refuse_half_credentials(values, complaint)
-    values["folder_to_store_temp_files"] = str((home / values["folder_to_store_temp_files"]).absolute())
-    return Settings(**values)
+    given = {item.name: _value(item, parser, complaint) for item in fields(Settings)}
+    _refuse_missing_folders(given, mode, complaint)
+    _refuse_half_credentials(given, complaint)
+    given["folder_to_store_temp_files"] = str((home / given["folder_to_store_temp_files"]).absolute())
+    return Settings(**given)
 
 
 @dataclass(frozen=True)
@@ -297,19 +212,13 @@ def _refuse_unknown(parser: configparser.ConfigParser, complaint: _Complaint) ->
     home_of = {key: section for section, keys in known.items() for key in keys}
     for section in parser.sections():
         if section not in known:
-            raise PropertiesError(f"{complaint.path}: [{section}]: unknown section{_nearest(section, known)}")
+            raise PropertiesError(f"{complaint.path}: [{section}]: unknown section{values.nearest(section, known)}")
         for key in parser[section]:
             if key in known[section]:
                 continue
             if key in home_of:
                 raise complaint.about(section, key, f"this key belongs into [{home_of[key]}]")
-            raise complaint.about(section, key, f"unknown key{_nearest(key, home_of)}")
-
-
-def _nearest(word: str, known: Mapping[str, object]) -> str:
-    lower = {item.lower(): item for item in known}
-    found = difflib.get_close_matches(word.lower(), lower, n=1)
-    return f"; did you mean {lower[found[0]]}?" if found else "; README lists all that there are"
+            raise complaint.about(section, key, f"unknown key{values.nearest(key, home_of)}")
 
 
 def _value(item: Any, parser: configparser.ConfigParser, complaint: _Complaint) -> Any:
@@ -319,28 +228,28 @@ def _value(item: Any, parser: configparser.ConfigParser, complaint: _Complaint) 
     if text is None and default is _REQUIRED:
         raise PropertiesError(f"{complaint.path}: [{section}] {key}: missing, and it has no default; add {key}=… there")
     # An empty value means the default, as an absent key does: properties files are often kept with all keys listed.
-    if text is None or (text == "" and default is not _REQUIRED and read is not _patterns):
+    if text is None or (text == "" and default is not _REQUIRED and read is not values.patterns):
         text = default
     try:
         return read(text)
-    except _HiddenError as error:
+    except values.HiddenError as error:
         raise complaint.about(section, key, str(error)) from None
     except ValueError:
         shown = repr(text) if item.repr else "its value"
         raise complaint.about(section, key, f"{shown} is not {read.__doc__}") from None
 
 
-def _refuse_missing_folders(values: dict[str, Any], mode: int, complaint: _Complaint) -> None:
+def _refuse_missing_folders(given: dict[str, Any], mode: int, complaint: _Complaint) -> None:
     needed = {"folder_to_watch": (1, 3, 4), "folder_for_downloaded_files": (2, 3, 4)}
     for name, modes in needed.items():
-        if not values[name] and mode in modes:
+        if not given[name] and mode in modes:
             raise complaint.about("General", key_of(name, "General"), f"missing, and Mode {mode} needs it")
-    if not values["aws_region"]:
+    if not given["aws_region"]:
         raise complaint.about("AWS", "aws_region", "empty; give the region of bucket and queue, for instance eu-west-1")
 
 
-def _refuse_half_credentials(values: dict[str, Any], complaint: _Complaint) -> None:
-    if bool(values["aws_access_key_id"]) == bool(values["aws_secret_key"]):
+def _refuse_half_credentials(given: dict[str, Any], complaint: _Complaint) -> None:
+    if bool(given["aws_access_key_id"]) == bool(given["aws_secret_key"]):
         return
-    missing = "aws_secret_key" if values["aws_access_key_id"] else "aws_access_key_id"
+    missing = "aws_secret_key" if given["aws_access_key_id"] else "aws_access_key_id"
     raise complaint.about("AWS", missing, "empty while its partner is set; set both, or neither for the default chain")

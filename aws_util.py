@@ -13,12 +13,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
-from app_properties import EMBEDDED, Settings
+from app_properties import Settings
 from pipeline.aws import sqs
 from pipeline.aws.checksum import crc64nvme
 from pipeline.aws.classic import ClassicStore
 from pipeline.aws.errors import code_of, describe, translate, translated
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
+from pipeline.values import EMBEDDED
 
 __all__ = ["Aws", "crc64nvme"]
 

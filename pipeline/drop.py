@@ -16,6 +16,8 @@ from pipeline.names import Key, decode_path, encode_path, path_of_key
 from pipeline.ports import StoredObject
 
 DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING = "drop-id", "crc64nvme", "mtime", "path", "key-encoding"
+OWN_METADATA = frozenset({DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING})
+"""Every name above: what the program's objects carry of themselves."""
 
 _METADATA_PATH_LIMIT = 1000
 """Bytes of the path in the metadata, which S3 limits to 2 KB in all; a longer path is read from the key."""

@@ -5,10 +5,10 @@ import mimetypes
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline import pacing
@@ -54,6 +54,8 @@ class Route:
     form: str
     region: str
     on_conflict: str = "version"
+    extra_metadata: Mapping[str, str] = field(default_factory=dict)
+    """What every object carries beside the program's own."""
 
 
 class Uploader:
@@ -225,9 +227,8 @@ class Uploader:
 
     def _upload(self, queued: Queued, drop: Drop, replaces: str | None) -> StoredObject:
         content = Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, content_type(drop.path))
-        return self._store.upload(
-            content, drop.key.text, drop.metadata(), replaces=replaces, cancelled=self._cancelled.is_set
-        )
+        metadata = {**self._route.extra_metadata, **drop.metadata()}
+        return self._store.upload(content, drop.key.text, metadata, replaces=replaces, cancelled=self._cancelled.is_set)
 
     def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
         """The key is taken: by this very drop, its object; by another, None, and the file has its next version."""

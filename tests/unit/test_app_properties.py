@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from app_properties import PropertiesError, Settings, known_keys, load
+from pipeline.drop import OWN_METADATA, Drop, Fingerprint
+from pipeline.names import key_for
+from pipeline.values import EXTRA_METADATA_LIMIT
 
 HOME = Path("/home/relay")
 
@@ -96,6 +99,12 @@ def test_absolute_folders_stay(tmp_path: Path) -> None:
         ("aws_secret_key=", "aws_secret_key=hush-hush", 11, ["aws_access_key_id", "empty", "partner"]),
         ("aws_access_key_id=", "aws_access_key_id=AKIAHUSH", 12, ["aws_secret_key", "empty", "partner"]),
         ("folderToWatch=Watch", "folderToWatch=", 4, ["folderToWatch", "Mode 3 needs it"]),
+        (
+            "aws_sqs=",
+            "aws_s3_extra_metadata=drop-id=x\naws_sqs=",
+            14,
+            ["aws_s3_extra_metadata", "none of the program's"],
+        ),
         ("operationMode=0", "operationMode=0\noperationMode=1", 23, ["operationMode", "already exists"]),
     ],
 )
@@ -166,6 +175,47 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
     """What crosses processes does not change."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         read(tmp_path, OLDER).aws_sqs = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "pairs"),
+    [
+        ("", ()),
+        ("team=north", (("team", "north"),)),
+        ("soak-run=r1;source=a b=c ~!", (("soak-run", "r1"), ("source", "a b=c ~!"))),
+        ("x" * 64 + "=1", (("x" * 64, "1"),)),
+        ("a=" + "v" * 511, (("a", "v" * 511),)),
+    ],
+)
+def test_extra_metadata(tmp_path: Path, value: str, pairs: tuple[tuple[str, str], ...]) -> None:
+    """Pairs in the order they stand in; only the first = of a pair separates, and 512 bytes still pass."""
+    text = OLDER.replace("aws_sqs=", f"aws_s3_extra_metadata={value}\naws_sqs=")
+    assert read(tmp_path, text).aws_s3_extra_metadata == pairs
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(f"{name}=1" for name in ("", "Team", "a_b", "a b", "é", "x" * 65)),
+        *(f"a=1;{name}=1" for name in ("drop-id", "crc64nvme", "mtime", "path", "key-encoding")),
+        *("a", "a=", "a=é", "a=\t", "a=1\t2", "a=1;", ";a=1", "a=1;;b=2", "a=1; b=2", "a=1 ;b=2", "a= 1", "a=1;a=2"),
+        "a=" + "v" * 512,
+        "a=" + "v" * 255 + ";b=" + "v" * 256,
+    ],
+)
+def test_extra_metadata_that_no_object_can_carry(tmp_path: Path, value: str) -> None:
+    """Other names, the program's own, one twice; values that are no header; more than 512 bytes in all."""
+    text = OLDER.replace("aws_sqs=", f"aws_s3_extra_metadata={value}\naws_sqs=")
+    assert "[AWS] aws_s3_extra_metadata: " in complaint(tmp_path, text)
+
+
+def test_own_and_extra_metadata_fit_into_an_object() -> None:
+    """The most that the program itself says, and the most beside it, are within S3's 2 KB."""
+    seen = Fingerprint(1, 2, 1_700_000_000_123_456_789, 4)
+    path = "\udcff" * 333  # percent-quoted 999 bytes; longer paths do not stand in the metadata
+    own = Drop(path, seen, "AAAAAAAAAAA=", key_for("in", path)).metadata()
+    assert own.keys() == OWN_METADATA
+    assert sum(len(name) + len(text) for name, text in own.items()) + EXTRA_METADATA_LIMIT <= 2048
 
 
 def test_an_empty_value_is_the_default(tmp_path: Path) -> None:

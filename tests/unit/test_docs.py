@@ -9,8 +9,9 @@ import tomllib
 from pathlib import Path
 
 import main
-from app_properties import EMBEDDED, known_keys, load
+from app_properties import known_keys, load
 from pipeline import ports
+from pipeline.values import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "Application.properties"

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,31 @@ def test_a_restart_after_the_put_recognises_it(ingest: Ingest) -> None:
     ingest.uploader.step_alone(path)
     assert ingest.queue.bodies() == []
     ingest.uploader.close(0)
+    ingest.uploader = ingest.new_uploader()
+    ingest.send(path)
+    assert ingest.journal.of("stored") == ["in/a.csv"]
+    assert ingest.queue.bodies() == ["in/a.csv"]
+
+
+def test_extra_metadata_travels_beside_our_own(ingest: Ingest) -> None:
+    """Every object carries it; should it hold a name of ours, ours counts."""
+    ingest.route = replace(ingest.route, extra_metadata={"team": "north", DROP_ID: "forged"})
+    ingest.uploader.close(0)
+    ingest.uploader = ingest.new_uploader()
+    ingest.send(ingest.drop("a.csv", b"content"))
+    stored = ingest.store.look("in/a.csv")
+    assert stored is not None
+    assert (stored.metadata["team"], stored.metadata["path"]) == ("north", "a.csv")
+    assert stored.metadata[DROP_ID] == ingest.queue.messages()[0][1]["drop_id"]
+
+
+def test_an_earlier_try_with_other_extra_metadata_is_recognised(ingest: Ingest) -> None:
+    """The properties changed between the tries: the object is still this drop's, and is not stored again."""
+    path = ingest.drop("a.csv", b"content")
+    ingest.queue.trouble.queued["send"].append(PausedError("killed here"))
+    ingest.uploader.step_alone(path)
+    ingest.uploader.close(0)
+    ingest.route = replace(ingest.route, extra_metadata={"team": "north"})
     ingest.uploader = ingest.new_uploader()
     ingest.send(path)
     assert ingest.journal.of("stored") == ["in/a.csv"]

@@ -1,0 +1,130 @@
+"""Readers of single values of the properties file: text in, the value out, or ValueError; and the nearest known word.
+
+The docstring of a reader is what the complaint about a value says it should have been.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+
+from pipeline.drop import OWN_METADATA
+
+EMBEDDED = "embedded"
+"""As aws_endpoint_url: an S3 and SQS of the program's own."""
+
+EXTRA_METADATA_LIMIT = 512
+"""Bytes of names and values of aws_s3_extra_metadata. S3 allows 2 KB for all user-defined metadata of an object, names
+and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,112."""
+
+_HEADER = r"[!-~]([ -~]*[!-~])?"
+
+
+class HiddenError(ValueError):
+    """A value that must not be shown; says what is wrong with it."""
+
+
+def text(value: str) -> str:
+    """text without NUL"""
+    if "\0" in value:
+        raise ValueError
+    return value
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A reader of numbers."""
+
+    def read(value: str) -> float:
+        number = float(value)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    read.__doc__ = f"a number from {low:g} to {high:g}"
+    return read
+
+
+def count(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers."""
+
+    def read(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+            raise ValueError
+        return int(value)
+
+    read.__doc__ = f"a whole number from {low} to {high}"
+    return read
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A reader of one of a few words."""
+
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError
+        return value
+
+    read.__doc__ = "one of " + ", ".join(choices)
+    return read
+
+
+def endpoint(value: str) -> str:
+    """empty (AWS), embedded, or a URL such as http://127.0.0.1:9000"""
+    if value not in ("", EMBEDDED):
+        url(value)
+    return value
+
+
+def url(value: str) -> str:
+    """empty, or a URL such as http://127.0.0.1:9000"""
+    if "@" in value:  # before anything that would show it
+        raise HiddenError("holds a user name or password; give those as aws_access_key_id and aws_secret_key")
+    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError
+    return value
+
+
+def bucket(value: str) -> str:
+    """a bucket name: 3 to 63 of a-z, 0-9, dot and hyphen"""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+        raise ValueError
+    return value
+
+
+def queue(value: str) -> str:
+    """a queue name: up to 80 letters, digits, hyphens and underscores, perhaps ending in .fifo"""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}(\.fifo)?", value) or len(value) > 80:
+        raise ValueError
+    return value
+
+
+def key_folder(value: str) -> str:
+    """a key prefix such as team/inbox, or empty for the bucket's root"""
+    folder = value.strip("/")
+    if any(part in ("", ".", "..") for part in folder.split("/")) and folder:
+        raise ValueError
+    return folder
+
+
+def patterns(value: str) -> tuple[str, ...]:
+    """file name patterns separated by spaces"""
+    return tuple(value.split())
+
+
+def metadata(value: str) -> tuple[tuple[str, str], ...]:
+    """name=value pairs separated by ; (a-z, 0-9, - in names, none of the program's own; 512 bytes of ASCII in all)"""
+    pairs = [pair.partition("=")[::2] for pair in value.split(";")] if value else []
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names) or not OWN_METADATA.isdisjoint(names):
+        raise ValueError
+    if not all(re.fullmatch(r"[a-z0-9-]{1,64}", name) and re.fullmatch(_HEADER, text) for name, text in pairs):
+        raise ValueError
+    if sum(len(name) + len(text) for name, text in pairs) > EXTRA_METADATA_LIMIT:
+        raise ValueError
+    return tuple(pairs)
+
+
+def nearest(word: str, known: Mapping[str, object]) -> str:
+    """What a complaint about an unknown word ends with: the nearest known one."""
+    lower = {item.lower(): item for item in known}
+    found = difflib.get_close_matches(word.lower(), lower, n=1)
+    return f"; did you mean {lower[found[0]]}?" if found else "; README lists all that there are"
