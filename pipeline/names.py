@@ -19,6 +19,9 @@ NAME_LIMIT = 255
 RESERVED = ".relay"
 """The program's own folder inside the folders it keeps; no relayed path may begin with it."""
 
+SOAK = ".relay-soak"
+"""What the keys of soak tests begin with, below the configured folder of the bucket; no relayed path may either."""
+
 _SUFFIX_LIMIT = 200
 """Bytes of a suffix; what is longer is part of the name, so that a numbered name keeps some of it."""
 
@@ -93,8 +96,8 @@ def checked_path(path: str, separators: str = "") -> str:
             raise NameRefusedError("the name is not a plain path below a folder")
         if len(_to_bytes(part)) > NAME_LIMIT:
             raise NameRefusedError(f"a part of the name has more than {NAME_LIMIT} bytes")
-    if parts[0] == RESERVED:
-        raise NameRefusedError(f"the name {RESERVED} is the program's own")
+    if parts[0] in (RESERVED, SOAK):
+        raise NameRefusedError(f"the name {parts[0]} is the program's own")
     return path
 
 

@@ -300,3 +300,12 @@ def test_printable_is_one_harmless_line(text: str) -> None:
 def test_human_size(size: int, text: str) -> None:
     """Powers of 1,000, three digits."""
     assert human_size(size) == text
+
+
+@pytest.mark.parametrize("name", [".relay", ".relay-soak"])
+def test_the_programs_own_names_are_refused(name: str) -> None:
+    """At the top alone: deeper, or as a part of a name, they are anybody's."""
+    for path in (name, f"{name}/a.csv"):
+        with pytest.raises(NameRefusedError, match="the program's own"):
+            checked_path(path)
+    assert checked_path(f"d/{name}/a.csv") and checked_path(f"{name}-2/a.csv")
