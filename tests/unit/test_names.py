@@ -308,4 +308,5 @@ def test_the_programs_own_names_are_refused(name: str) -> None:
     for path in (name, f"{name}/a.csv"):
         with pytest.raises(NameRefusedError, match="the program's own"):
             checked_path(path)
-    assert checked_path(f"d/{name}/a.csv") and checked_path(f"{name}-2/a.csv")
+    assert checked_path(f"d/{name}/a.csv")
+    assert checked_path(f"{name}-2/a.csv")
