@@ -1,0 +1,61 @@
+"""What a soak test would cost on AWS, before it begins: list prices, rounded up, so that nobody is surprised."""
+
+import ipaddress
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from pipeline.names import human_size
+
+DEFAULT_MAX_BYTES = 1 << 30
+"""Where requests may cost money, and no other limit was given: 1 GiB."""
+
+# US dollars, list prices of us-east-1: S3 Standard (PUT and LIST, GET and HEAD), SQS (standard and FIFO, above the free
+# million), data transfer out to the internet. Other regions cost up to twice that.
+_PUT, _GET = 0.005 / 1_000, 0.0004 / 1_000
+_SQS, _SQS_FIFO = 0.40 / 1_000_000, 0.50 / 1_000_000
+_OUT = 0.09 / 1_000**3
+_PUTS_A_FILE, _GETS_A_FILE, _MESSAGES_A_FILE = 1.1, 2.2, 3.0
+"""With parts and repeats: PUT; GET and HEAD; send, receive and delete (batches make it fewer)."""
+_POLLS_A_SECOND = 1 / 20 + 1
+"""An idle long poll takes 20 s; the depth of the queue is asked for once a second."""
+
+
+class Estimate(NamedTuple):
+    """Of one run, at most."""
+
+    files: int
+    requests_s3: int
+    requests_sqs: int
+    bytes_out: int
+    dollars: float
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.files:,} files: {human_size(self.bytes_out)} up and as much down, {self.requests_s3:,} requests"
+            f" to S3, {self.requests_sqs:,} to SQS; list price in us-east-1 about ${self.dollars:,.2f},"
+            " with transfer out to the internet"
+        )
+
+
+def estimate(max_bytes: int, mean_size: float, seconds: float | None, rate: float | None, *, fifo: bool) -> Estimate:
+    """For `max_bytes` sent and received in files of `mean_size`; fewer files where `rate` and `seconds` allow no more."""
+    one_way = max_bytes / 2
+    files = one_way / max(mean_size, 1.0)
+    if rate is not None and seconds is not None:
+        files = min(files, rate * seconds)
+        one_way = min(one_way, files * mean_size)
+    polls = _POLLS_A_SECOND * (seconds or 3_600)
+    s3, sqs = files * (_PUTS_A_FILE + _GETS_A_FILE), files * _MESSAGES_A_FILE + polls
+    dollars = files * (_PUTS_A_FILE * _PUT + _GETS_A_FILE * _GET) + sqs * (_SQS_FIFO if fifo else _SQS) + one_way * _OUT
+    return Estimate(round(files), round(s3), round(sqs), round(one_way), dollars)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an endpoint lies on this very machine, so that nobody bills it."""
+    host = (urlsplit(url).hostname or "").lower()
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: whatever it may resolve to, it is not known to be here
+        return False
