@@ -71,6 +71,9 @@ class Sizes(NamedTuple):
         return float(high) if low == high else (high - low) / (math.log(high) - math.log(low))
 
 
+DEFAULT = Sizes(1 << 10, 8 << 20)
+
+
 def size(text: str) -> int:
     """`8MiB`, `500 KB`, `12` (bytes) as bytes; ValueError otherwise."""
     found = _SIZE.fullmatch(text.strip())

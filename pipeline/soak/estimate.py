@@ -31,14 +31,14 @@ class Estimate(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"about {self.files:,} files: {human_size(self.bytes_out)} up and as much down, {self.requests_s3:,} requests"
-            f" to S3, {self.requests_sqs:,} to SQS; list price in us-east-1 about ${self.dollars:,.2f},"
+            f"about {self.files:,} files: {human_size(self.bytes_out)} up and as much down,"
+            f" {self.requests_s3:,} requests to S3, {self.requests_sqs:,} to SQS; list price in us-east-1 about ${self.dollars:,.2f},"
             " with transfer out to the internet"
         )
 
 
 def estimate(max_bytes: int, mean_size: float, seconds: float | None, rate: float | None, *, fifo: bool) -> Estimate:
-    """For `max_bytes` sent and received in files of `mean_size`; fewer files where `rate` and `seconds` allow no more."""
+    """For `max_bytes` sent and received in files of `mean_size`, or as few as `rate` and `seconds` allow."""
     one_way = max_bytes / 2
     files = one_way / max(mean_size, 1.0)
     if rate is not None and seconds is not None:

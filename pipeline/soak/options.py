@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.soak import content
 from pipeline.soak.content import Sizes
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_T = TypeVar("_T")
 _RUN = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 ALL = "all"
 """Of `--cleanup`: every run that left something."""
@@ -23,7 +25,7 @@ class SoakOptions:
 
     duration: float | None = None
     files: int = 20
-    sizes: Sizes = Sizes(1 << 10, 8 << 20)
+    sizes: Sizes = content.DEFAULT
     rate: float | None = None
     """New files per second, over all."""
     seed: int | None = None
@@ -141,10 +143,10 @@ def _run(text: str) -> str:
     return text
 
 
-def _reader[T](convert: Callable[[str], T]) -> Callable[[str], T]:
+def _reader(convert: Callable[[str], _T]) -> Callable[[str], _T]:
     """`convert` with its own complaint: argparse swallows the text of a ValueError."""
 
-    def read_argument(text: str) -> T:
+    def read_argument(text: str) -> _T:
         try:
             return convert(text)
         except ValueError as error:
