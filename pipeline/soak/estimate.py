@@ -32,8 +32,8 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         return (
             f"about {self.files:,} files: {human_size(self.bytes_out)} up and as much down,"
-            f" {self.requests_s3:,} requests to S3, {self.requests_sqs:,} to SQS; list price in us-east-1 about ${self.dollars:,.2f},"
-            " with transfer out to the internet"
+            f" {self.requests_s3:,} requests to S3, {self.requests_sqs:,} to SQS;"
+            f" list price in us-east-1 about ${self.dollars:,.2f}, with transfer out to the internet"
         )
 
 
