@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -17,7 +17,8 @@ _STEADY_SECONDS = 5.0
 class Reading:
     """One process at one moment."""
 
-    process: psutil.Process
+    process: Hashable
+    """What tells it from every other, also from a later one with its number."""
     role: str | None
     """None: a child that has not yet given itself its name."""
     age: float
@@ -32,7 +33,7 @@ class Reading:
 class _Role:
     """The memory of one role; of all its processes that live at the same time."""
 
-    eldest: psutil.Process
+    eldest: Hashable
     """The first that had it."""
     first: int = 0
     peak: int = 0
@@ -52,7 +53,7 @@ class Tally:
     """Adds up readings; knows no clock and asks no process."""
 
     def __init__(self) -> None:
-        self._seen: dict[psutil.Process, Reading] = {}  # the last of each; a process is its number and its start
+        self._seen: dict[Hashable, Reading] = {}  # the last of each
         self._roles: dict[str, _Role] = {}
         self._now: float | None = None
 
@@ -79,7 +80,8 @@ class Tally:
 
     def processes(self) -> list[ProcessUse]:
         """All that ever were, one line for each role, in the order they came."""
-        return [self._use(role, memory) for role, memory in self._roles.items()]
+        uses = [self._use(role, memory) for role, memory in self._roles.items()]
+        return [use for use in uses if use.processes]  # none: a name its only process had before that of its role
 
     def _use(self, role: str, memory: _Role) -> ProcessUse:
         cpu = [reading.cpu for reading in self._seen.values() if reading.role == role]
