@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Self, TextIO
+from typing import Protocol, Self, TextIO
 
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
@@ -20,7 +20,27 @@ _PROCESS_WIDTH = 38
 _COLOURS = {"killed": "yellow", "warning": "yellow", "error": "red"}
 
 
-class LiveView:
+class View(Protocol):
+    """Shows the state of a run between `start` and `stop`."""
+
+    def start(self) -> None:
+        """Nothing is to be prepared."""
+
+    def show(self, status: Status) -> None:
+        """Show this instead of what was shown before, or after it."""
+
+    def stop(self) -> None:
+        """Nothing is left open."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+
+class LiveView(View):
     """Draws on a terminal, over itself; what was drawn last stays. No thread: it changes with `show` alone."""
 
     def __init__(self, console: Console) -> None:
@@ -40,35 +60,16 @@ class LiveView:
         """Leave the last picture where it is."""
         self._live.stop()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.stop()
-
-
-class PlainView:
+class PlainView(View):
     """Writes one line each time, for a file or a pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def start(self) -> None:
-        """Nothing is to be prepared."""
-
     def show(self, status: Status) -> None:
         """Write the line."""
         print(line(status), file=self._stream, flush=True)
-
-    def stop(self) -> None:
-        """Nothing is left open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stop()
 
 
 def line(status: Status) -> str:
@@ -151,7 +152,7 @@ def _header(status: Status) -> Table:
 
 
 def _stages(status: Status) -> Table:
-    grid = _grid(1 + len(STAGES))
+    grid = _grid(1 + len(STAGES), justify="right")
     grid.add_row(Text(), *(Text(stage, "dim") for stage in STAGES))
     grid.add_row(Text("files", "dim"), *(Text(f"{status.totals.get(stage, 0):,}", "bold") for stage in STAGES))
     waiting = [status.under_way.get(stage, 0) for stage in STAGES]
@@ -160,31 +161,26 @@ def _stages(status: Status) -> Table:
 
 
 def _rates(status: Status) -> Table:
-    latency = status.latency
+    rate, latency = human_size(int(status.bytes_per_second)), status.latency
     rows = (
-        ("rate", f"{status.files_per_second:.1f} files/s", f"{human_size(int(status.bytes_per_second))}/s"),
-        ("latency", f"p50 {_short(latency.p50)}", f"p99 {_short(latency.p99)}", f"max {_short(latency.highest)}"),
-        ("queue", f"{_number(status.visible)} visible", f"{_number(status.in_flight)} in flight"),
+        ("rate", f"{status.files_per_second:.1f} files/s", f"{rate}/s", "", f"sent {human_size(status.bytes_sent)}"),
+        ("latency", f"p50 {_short(latency.p50)}", f"p99 {_short(latency.p99)}", f"max {_short(latency.highest)}")
+        + (f"received {human_size(status.bytes_received)}",),
+        ("queue", f"{_number(status.visible)} visible", f"{_number(status.in_flight)} in flight", "")
+        + (f"{status.kills:,} kills",),
     )
-    last = (
-        f"sent {human_size(status.bytes_sent)}, received {human_size(status.bytes_received)}",
-        "",
-        f"{status.kills:,} processes killed" if status.kills else "",
-    )
-    grid = _grid(5, widest=4)
-    for (label, *cells), end in zip(rows, last, strict=True):
-        cells += [""] * (3 - len(cells))
-        grid.add_row(Text(label, "dim"), *(Text(cell) for cell in cells), Text(end))
+    grid = _grid(5, justify="left")
+    for label, *cells in rows:
+        grid.add_row(Text(label, "dim"), *map(Text, cells))
     return grid
 
 
-def _grid(columns: int, widest: int | None = None) -> Table:
-    """Columns of the same width, the first one for labels; numbers stand at the right, text in `widest` at the left."""
+def _grid(columns: int, justify: JustifyMethod) -> Table:
+    """A column for labels, the others of one width."""
     grid = Table.grid(expand=True, padding=(0, 0, 0, 1))
-    grid.add_column(width=9, no_wrap=True)
-    for number in range(1, columns):
-        justify: JustifyMethod = "left" if widest else "right"
-        grid.add_column(ratio=2 if number == widest else 1, justify=justify, no_wrap=True, overflow="ellipsis")
+    grid.add_column(width=10, no_wrap=True)
+    for _ in range(1, columns):
+        grid.add_column(ratio=1, justify=justify, no_wrap=True, overflow="ellipsis")
     return grid
 
 
@@ -192,7 +188,7 @@ def _processes(processes: Sequence[tuple[str, tuple[int, float]]], rows: int, be
     """From top to bottom, then from left to right."""
     grid = Table.grid(padding=(0, 0, 0, 1))
     for _ in range(beside):
-        grid.add_column(width=16, no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=17, no_wrap=True, overflow="ellipsis")
         grid.add_column(width=8, justify="right", no_wrap=True)
         grid.add_column(width=7, justify="right", no_wrap=True)
         grid.add_column(width=2)
