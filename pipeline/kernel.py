@@ -1,8 +1,9 @@
 """What the kernel offers beyond POSIX, each probed once, each with a portable fallback.
 
 Linux has moves that refuse to replace (renameat2), lookups that cannot leave a folder (openat2), files without a name
-(O_TMPFILE), an answer to "does anybody write to this?" (leases) and a signal at the parent's death. Elsewhere, and on
-file systems that lack one, the fallback named at each function does the same in more steps.
+(O_TMPFILE), an answer to "does anybody write to this?" (leases), a signal at the parent's death and names for
+processes. Elsewhere, and on file systems that lack one, the fallback named at each function does the same in more
+steps.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ _RESOLVE = 0x08 | 0x04 | 0x02  # BENEATH | NO_SYMLINKS | NO_MAGICLINKS
 PROBE = ".relay-probe-"
 """Names of what is tried out in a folder; no drop, even where a kill left it in QueuedForUpload."""
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _F_SETLEASE = 1024
 
 # Local file systems whose leases tell the truth (statfs(2), linux/magic.h). FUSE grants leases under an open writer.
@@ -139,6 +141,14 @@ def die_with_parent(number: int = signal.SIGKILL) -> bool:
     """Ask for a signal when the parent ends; False where there is no such service (watch the parent's sentinel)."""
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     return _libc is not None and _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) == 0
+
+
+def name_process(name: str) -> bool:
+    """Show this process, and the threads it starts from now on, under a name of at most 15 bytes in `top` and `ps -L`.
+
+    Of a longer one the first 15 are shown. False where there is no such service: it keeps the interpreter's name.
+    """
+    return _libc is not None and _libc.prctl(_PR_SET_NAME, os.fsencode(name), 0, 0, 0) == 0
 
 
 def try_lock(fd: int) -> bool:

@@ -12,6 +12,7 @@ from types import FrameType
 
 import app_logger
 from app_properties import Settings
+from pipeline import kernel
 from pipeline.link import Link
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
 from pipeline.parent import follow_parent
@@ -67,6 +68,7 @@ def child(link: Link, role: str, context: Context) -> None:
 
     The role is imported here, not by the parent: a process loads what it needs and nothing else.
     """
+    kernel.name_process(link.role)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 PID shows on stderr where each of its threads is
     stop = Stop()
