@@ -52,8 +52,10 @@ def test_cleanup() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["--duration 0", "--duration 10x", "--duration", "--files 0", "--files -1", "--sizes 9MiB-1", "--rate 0"]
-    + ["--rate x", "--seed -1", "--max-bytes 0", "--max-bytes 1TB", "--deadline m"],
+    [
+        *("--duration 0", "--duration 10x", "--duration", "--files 0", "--files -1", "--sizes 9MiB-1", "--rate 0"),
+        *("--rate x", "--seed -1", "--max-bytes 0", "--max-bytes 1TB", "--deadline m"),
+    ],
 )
 def test_what_is_refused(words: str) -> None:
     """By argparse, with a text of ours."""
@@ -73,8 +75,14 @@ def test_the_estimate_is_of_the_right_size() -> None:
 
 @pytest.mark.parametrize(
     ("url", "here"),
-    [("http://127.0.0.1:9000", True), ("http://localhost:1", True), ("http://[::1]:4566", True), ("", False)]
-    + [("https://s3.eu-west-1.amazonaws.com", False), ("http://10.0.0.1", False), ("http://localhost.evil.org", False)],
+    [
+        *(("http://127.0.0.1:9000", True), ("http://localhost:1", True), ("http://[::1]:4566", True), ("", False)),
+        *(
+            ("https://s3.eu-west-1.amazonaws.com", False),
+            ("http://10.0.0.1", False),
+            ("http://localhost.evil.org", False),
+        ),
+    ],
 )
 def test_loopback(url: str, here: bool) -> None:
     """Only what is surely this machine."""
