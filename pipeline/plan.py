@@ -6,8 +6,8 @@ from multiprocessing.context import SpawnContext
 from typing import Any
 
 from pipeline.process import Context, child
+from pipeline.sides import Role, Side
 from pipeline.start import Locks
-from pipeline.supervisor import Role, Side
 
 _HINTS = 4096
 """Paths that wait in the shared queue; QueuedForUpload holds the rest."""

@@ -63,7 +63,7 @@ class Stop:
             raise StopRequested
 
 
-def child(link: Link, role: str, context: Context) -> None:
+def child(link: Link, role: str, context: Context, *work: object) -> None:
     """Entry of every process: `pipeline.roles.ROLE.run` until it is done or SIGTERM comes.
 
     The role is imported here, not by the parent: a process loads what it needs and nothing else.
@@ -76,7 +76,7 @@ def child(link: Link, role: str, context: Context) -> None:
     app_logger.configure(context.logging_conf, context.settings.log_file, link.role)
     log.debug("started")
     try:
-        importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop)
+        importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop, *work)
     except StopRequested:
         log.debug("stopped")
     except (StartupError, EmbeddedAwsError) as error:

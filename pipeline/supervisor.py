@@ -7,10 +7,11 @@ what they have in hand.
 
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -20,6 +21,7 @@ from typing import Any
 from pipeline import pacing
 from pipeline.blame import Blame
 from pipeline.link import InheritedFd, Link
+from pipeline.sides import Role, Side
 
 log = logging.getLogger(__name__)
 
@@ -29,27 +31,6 @@ _STABLE_SECONDS = 30.0
 """A process that lived so long starts again without delay."""
 _SECOND_SIGNAL_SECONDS = 0.5
 _RESTART_BASE, _RESTART_CAP = 0.4, 30.0
-
-
-@dataclass(frozen=True)
-class Role:
-    """One kind of process. `target(link, *args)` runs in it. A role that `leads` ends its side by ending well."""
-
-    name: str
-    target: Callable[..., None]
-    args: tuple[Any, ...] = ()
-    count: int = 1
-    leads: bool = False
-
-
-@dataclass(frozen=True)
-class Side:
-    """Processes that start and stop together; any of them holds `lock_fds`, and `share` makes their queue."""
-
-    name: str
-    roles: tuple[Role, ...]
-    lock_fds: tuple[int, ...] = ()
-    share: Callable[[Any], Any] | None = None
 
 
 @dataclass(eq=False)
@@ -62,7 +43,7 @@ class _Child:
     shared: Any
     """Kept as long as the child: the parent's copy going away removes its semaphores while the child is starting."""
     started: float
-    draining: bool = False
+    hurried: bool = False
 
 
 @dataclass(eq=False)
@@ -98,15 +79,16 @@ class Supervisor:
         try:
             for phase in phases:
                 current = [self._start(side) for side in phase]
-                while not self._over() and not all(running.ended for running in current):
+                while not self._over() and not all(running.ended for running in current if not running.side.lasts):
                     self._turn()
                 if self._over():
                     break
-                self._stop(current)
+                self._stop_phase(current)
         finally:
             if self._signals:
-                log.info("stopping: up to %g s for what is under way; once more to stop now", self._stop_seconds)
-            self._stop([running for running in self._running if running not in self._services])
+                patience = max(self._patience(running) for running in self._running)
+                log.info("stopping: up to %g s for what is under way; once more to stop now", patience)
+            self._stop_phase([running for running in self._running if running not in self._services])
             self._stop(self._services)
             signal.set_wakeup_fd(-1)
             self._wake_reader.close()
@@ -118,6 +100,15 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
                 signal.signal(number, self._on_signal)
+
+    def _stop_phase(self, current: Sequence[_Running]) -> None:
+        """First what the phase waits for, which may need the others until it has ended."""
+        self._stop([running for running in current if not running.side.lasts])
+        self._stop([running for running in current if running.side.lasts])
+
+    def _patience(self, running: _Running) -> float:
+        own = running.side.stop_seconds
+        return self._stop_seconds if own is None else own
 
     def _over(self) -> bool:
         return self._signals > 0 or self._code != 0
@@ -135,7 +126,7 @@ class Supervisor:
         self._collect()
         now = time.monotonic()
         for running in self._running:
-            if running.restart_at is not None and running.restart_at <= now and not self._over():
+            if running.restart_at is not None and running.restart_at <= now:
                 running.restart_at = None
                 self._spawn_missing(running)
 
@@ -164,23 +155,45 @@ class Supervisor:
                 running.children.remove(child)
                 self._ended(running, child)
         for child, deadline in list(self._draining):
-            impatient = self._signals > 1 and child.side not in self._services  # they have nothing to give back
-            if child.process.exitcode is None and (time.monotonic() >= deadline or impatient):
+            if child.process.exitcode is None and (time.monotonic() >= deadline or self._impatient(child)):
                 log.warning("%s has not stopped and is killed; what it had in hand is taken up again", child.name)
                 child.process.kill()
                 child.process.join()
             if child.process.exitcode is not None:
                 self._draining.remove((child, deadline))
+                self._fail_with(child)
                 self._close(child, asked=True)
+
+    def _impatient(self, child: _Child) -> bool:
+        """Whether a child that was asked to stop is to be killed; one with its own time is told to be quick first."""
+        if child.side in self._services:  # they have nothing to give back
+            return False
+        if child.side.side.stop_seconds is None:
+            return self._signals > 1
+        if self._signals > 1 or self._code:
+            self._hurry(child)
+        return self._signals > 2
+
+    def _hurry(self, child: _Child) -> None:
+        if not child.hurried and child.process.pid:
+            child.hurried = True
+            os.kill(child.process.pid, signal.SIGUSR2)  # not reaped before its exit code is read here
+
+    def _fail_with(self, child: _Child) -> None:
+        """The exit code of a process that is not started again is the program's; a signal counts as 1."""
+        code = child.process.exitcode or 0
+        if code and not child.side.side.restarts:
+            self._code = self._code or max(code, 1)
 
     def _ended(self, running: _Running, child: _Child) -> None:
         code = child.process.exitcode or 0
+        self._fail_with(child)
         self._close(child, asked=False)
         if code in self._start_failures:
             self._code = code
         elif code == 0 and child.role.leads:
             running.ended = not any(other.role is child.role for other in running.children)
-        elif not self._over() and not running.ended:
+        elif running.side.restarts and not running.ended:
             self._crashed(running, child, code)
 
     def _close(self, child: _Child, *, asked: bool) -> None:
@@ -204,7 +217,7 @@ class Supervisor:
 
     def _drain(self, running: _Running) -> None:
         """Ask the processes of a side to finish what they have in hand; their successors may begin meanwhile."""
-        deadline = time.monotonic() + self._stop_seconds + _GRACE_SECONDS
+        deadline = time.monotonic() + self._patience(running) + _GRACE_SECONDS
         for child in running.children:
             child.process.terminate()
             self._draining.append((child, deadline))

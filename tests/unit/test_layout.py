@@ -36,7 +36,7 @@ MOVERS = {
 # From the bottom; a package is one unit.
 LAYERS = (
     PURE,
-    ("kernel", "locks", "pacing", "batcher", "agenda"),
+    ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
     ("folders", "moves", "ledger", "aws"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
     WORKERS,

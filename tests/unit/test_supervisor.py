@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.link import Link
-from pipeline.supervisor import Role, Side, Supervisor
+from pipeline.sides import Role, Side
+from pipeline.supervisor import Supervisor
 
 DEADLINE = 20.0
 
@@ -87,3 +88,65 @@ def test_reports_of_many_threads_arrive_whole() -> None:
     for thread in threads:
         thread.join()
     assert sorted(got) == sorted(("begin", work) for work in works for _ in range(5))
+
+
+def fail(_link: Link) -> None:
+    """A child that found something wrong."""
+    raise SystemExit(3)
+
+
+def note_the_stop(_link: Link, marker: str) -> None:
+    """A child that works until it is stopped, and says when that was."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    Path(marker).touch()
+    signal.sigwait({signal.SIGTERM})
+    Path(f"{marker}.stopped").write_text(str(Path(f"{marker}.finished").exists()))
+
+
+def finish_after(_link: Link, marker: str) -> None:
+    """A child that needs another, which never ends by itself, until it has finished."""
+    while not Path(marker).exists():
+        signal.sigtimedwait(set(), 0.02)
+    Path(f"{marker}.finished").touch()
+
+
+def insist(_link: Link, marker: str) -> None:
+    """A child that ends only when it is told to be quick, and then with a finding."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
+    Path(marker).touch()
+    signal.sigwait({signal.SIGTERM})
+    for _ in range(2):
+        os.kill(os.getppid(), signal.SIGTERM)  # impatience
+        signal.sigtimedwait(set(), 0.7)  # what comes within half a second counts as one
+        if signal.SIGUSR2 in signal.sigpending():
+            raise SystemExit(5)
+
+
+def test_a_child_that_is_not_started_again_ends_the_program() -> None:
+    """With its exit code, at once; its side is asked to stop."""
+    alone = Side("judge", (Role("judge", fail, leads=True),), restarts=False)
+    assert Supervisor(1.0).run([], [[alone]]) == 3
+
+
+def test_a_side_that_lasts_is_not_waited_for(tmp_path: Path) -> None:
+    """And is stopped when the others have ended, not before: they may need it to the last."""
+    marker = tmp_path / "marker"
+    lasting = Side("relay", (Role("relay", note_the_stop, (str(marker),)),), lasts=True)
+    assert Supervisor(5.0).run([], [[lasting, side("soak", finish_after, str(marker))]]) == 0
+    assert Path(f"{marker}.stopped").read_text() == "True"
+
+
+def test_a_patient_child_is_hurried_before_it_is_killed(tmp_path: Path) -> None:
+    """The second stop tells it to be quick; what it then finds is the program's exit code."""
+    marker = tmp_path / "marker"
+    patient = Side("judge", (Role("judge", insist, (str(marker),), leads=True),), restarts=False, stop_seconds=15.0)
+
+    def stop_when_it_waits() -> None:
+        while not marker.exists():
+            threading.Event().wait(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_when_it_waits)
+    thread.start()
+    assert Supervisor(1.0).run([], [[patient]]) == 5
+    thread.join()
