@@ -129,6 +129,14 @@ class Accounts:
         """Files of which nothing more is to come."""
         return (account.file for account in list(self._open.values()) if account.settled)
 
+    def to_look_for(self) -> list[File]:
+        """Files whose object has to be there by now, and was not seen yet."""
+        return [
+            account.file
+            for account in self._open.values()
+            if not account.stored and (account.archived or account.delivered is not None)
+        ]
+
     def unsettled(self) -> list[File]:
         """Files that are still expected."""
         return [account.file for account in self._open.values() if not (account.settled or account.overdue)]

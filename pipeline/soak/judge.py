@@ -1,0 +1,218 @@
+"""Compare every arrival with what it has to be, and keep the accounts. It reads folders, store and queue alone."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from app_properties import Settings
+from pipeline.names import RESERVED, key_for, printable
+from pipeline.ports import ObjectStore, RelayError, StoredObject
+from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, UPLOADED, Accounts
+from pipeline.soak.content import BLOCK, File, file_of, first_difference
+from pipeline.soak.run import METADATA, Run
+from pipeline.soak.series import Latencies
+
+log = logging.getLogger(__name__)
+
+_LOOKERS = 8
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+class Judge:
+    """One run's accounts. `step` is to be called again and again."""
+
+    def __init__(self, run: Run, settings: Settings, store: ObjectStore, feeder: "Connection[Any, Any]") -> None:
+        """`feeder`: says what it did, and is told what is settled or lost."""
+        self._run, self._settings, self._store, self._feeder = run, settings, store, feeder
+        self._recipe = run.recipe
+        self.accounts = Accounts(run.options.deadline)
+        self.latencies = Latencies()
+        self.finished = ""
+        """Why the feeder drops no more."""
+        self.kills: dict[str, int] = {}
+        self.sent = self.received = 0
+        self._versions: dict[int, int] = {}
+        """Drop → the last version that was generated."""
+        self._seen: dict[Path, int] = {}
+        """What was judged, by its inode."""
+        self._sweeping: set[File] = set()
+        self._looks: dict[File, Future[StoredObject | None]] = {}
+        self._look_at: dict[File, float] = {}
+        self._stored: dict[File, StoredObject] = {}
+        self._pool = ThreadPoolExecutor(_LOOKERS, "look")
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._run.began
+
+    def step(self) -> None:
+        """Look at everything once."""
+        # Listed before the feeder's words are taken: whatever is listed has been announced by then.
+        listed = [(stage, list(self._list(folder))) for stage, folder in self._places()]
+        self._hear()
+        for stage, files in listed:
+            for path, inode in files:
+                self._judge(stage, path, inode)
+        self._ask_store()
+        for file in self.accounts.expire(self.now):
+            self._feeder.send(("lost",))
+            log.error("lost: %s", file.name)
+        for file in list(self.accounts.settled()):
+            if file not in self._sweeping:
+                self._sweeping.add(file)
+                self._feeder.send(("settled", file, self._stored.pop(file).version_id))
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is expected any more."""
+        return bool(self.finished) and not self.accounts.unsettled() and not self._sweeping
+
+    def close(self) -> None:
+        """Let the feeder end."""
+        self._feeder.send(("done",))
+        self._pool.shutdown(cancel_futures=True)
+
+    def _places(self) -> list[tuple[int, Path]]:
+        settings = self._settings
+        return [(CLAIMED, settings.queued), (ANNOUNCED, settings.uploaded), (DELIVERED, settings.downloaded)]
+
+    def _list(self, folder: Path) -> Iterator[tuple[Path, int]]:
+        """Every file, as (path, inode); the relay's own folder is not looked into."""
+        for place, folders, files in os.walk(folder / self._run.subfolder):
+            folders[:] = [name for name in folders if name != RESERVED]
+            for name in files:
+                path = Path(place, name)
+                try:
+                    yield path, path.lstat().st_ino
+                except FileNotFoundError:
+                    continue  # it went on its way
+
+    def _hear(self) -> None:
+        while self._feeder.poll(0):
+            what, *rest = self._feeder.recv()
+            if what == "generated":
+                self._versions[rest[0].drop] = rest[0].version
+                self.accounts.generated(rest[0], self.now)
+            elif what == "dropped":
+                self.sent += self._recipe.size(rest[0])
+                self.accounts.dropped(rest[0], rest[1] - self._run.began)
+            elif what == "swept":
+                self._forget(rest[0])
+            elif what == "killed":
+                self.kills[rest[0]] = self.kills.get(rest[0], 0) + 1
+            else:
+                self.finished = rest[0]
+
+    def _forget(self, file: File) -> None:
+        self.accounts.fed_back(file)
+        self._sweeping.discard(file)
+        self._look_at.pop(file, None)
+        for _, folder in self._places():
+            self._seen.pop(folder / self._run.path(file.name), None)
+
+    def _judge(self, stage: int, path: Path, inode: int) -> None:
+        """A file that is new at its place."""
+        file = file_of(path.name)
+        if stage == CLAIMED:
+            if file is not None:
+                self.accounts.reached(file, CLAIMED)
+            return
+        if self._seen.get(path) == inode:
+            return
+        try:
+            found = self._compare(path, file)
+        except FileNotFoundError:  # swept meanwhile, or moved on
+            return
+        self._seen[path] = inode
+        if found is None and file is not None:
+            self._right(stage, file)
+        elif found is not None:
+            self._wrong(file, path, found)
+
+    def _right(self, stage: int, file: File) -> None:
+        if stage == DELIVERED:
+            self.received += self._recipe.size(file)
+            latency = self.accounts.delivered(file, self.now)
+            if latency is not None:
+                self.latencies.add(latency)
+        else:
+            self.accounts.reached(file, stage)
+
+    def _compare(self, path: Path, file: File | None) -> tuple[str, str] | None:
+        """None if a file is what its name says; else the kind of violation and what was found."""
+        where = printable(str(path))
+        with path.open("rb") as found:
+            head = found.read(200)
+            found.seek(0)
+            own = self._recipe.identify(head)
+            if file is not None and self.accounts.knows(file):
+                at = _difference(found, self._recipe.blocks(file))
+                if at is None:
+                    return None
+                if own in (file, None):
+                    return "corrupt", f"{where}: byte {at} differs from what was dropped"
+        if own is not None and self._versions.get(own.drop, 0) >= own.version:
+            account = self.accounts.account(own)
+            again = account is None or account.delivered is not None or own == file
+            kind, said = ("duplicate", "again") if again else ("misnamed", "under another name")
+            return kind, f"{where}: the content of {own.name} {said}"
+        return "invented", f"{where}: nothing of this name or content was ever dropped"
+
+    def _wrong(self, file: File | None, path: Path, found: tuple[str, str]) -> None:
+        kind, text = found
+        log.error("%s: %s", kind, text)
+        name = str(path.relative_to(path.parent.parent)) if file is None else path.name
+        if kind == "corrupt" and file is not None:
+            self.accounts.spoil(file, kind, name, text, self.now)
+        else:
+            self.accounts.violate(kind, name, text, self.now)
+
+    def _ask_store(self) -> None:
+        """Look for the object of every file that was archived, and again while it is missing."""
+        for file in list(self._looks):
+            if self._looks[file].done():
+                self._looked(file, self._looks.pop(file))
+        for file in self.accounts.to_look_for():
+            if file not in self._looks and self._look_at.get(file, 0.0) <= self.now:
+                key = key_for(self._settings.aws_s3_folder, self._run.path(file.name)).text
+                self._look_at[file] = self.now + _LOOK_AGAIN_SECONDS
+                self._looks[file] = self._pool.submit(self._store.look, key)
+
+    def _looked(self, file: File, answer: "Future[StoredObject | None]") -> None:
+        try:
+            stored = answer.result()
+        except RelayError as error:
+            log.warning("%s; asked again", error)
+            return
+        if stored is None or not self.accounts.knows(file):
+            return
+        if stored.size != self._recipe.size(file) or stored.metadata.get(METADATA) != self._run.id:
+            text = f"its object has {stored.size} bytes and the metadata {dict(stored.metadata)}"
+            self.accounts.spoil(file, "corrupt", file.name, text, self.now)
+            return
+        self._stored[file] = stored
+        self.accounts.reached(file, UPLOADED)
+
+
+def _difference(found: Any, blocks: Iterator[bytes]) -> int | None:
+    """The offset of the first byte of an open file that is not as it has to be; None if all are."""
+    at = 0
+    for block in blocks:
+        got = found.read(BLOCK)
+        if got != block:
+            return at + first_difference(block, got)
+        at += len(block)
+    return at if found.read(1) else None
+
+
+def wait(wake: threading.Event, seconds: float) -> None:
+    """Until something changed in a folder, or `seconds` have passed."""
+    wake.wait(seconds)
+    wake.clear()
