@@ -54,5 +54,12 @@ def configure(config: Path, log_file: Path, role: str) -> None:
     sys.excepthook = _log_uncaught
 
 
+def show_on_console(level: int) -> None:
+    """Let nothing below `level` reach a terminal or pipe from this process; the log file keeps every detail."""
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:  # not those below it, which write to files
+            handler.setLevel(max(level, handler.level))
+
+
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
     logging.getLogger("relay").critical("ended by an error", exc_info=(kind, error, trace))  # type: ignore[arg-type]  # what Python gives a hook

@@ -52,6 +52,12 @@ class Aws:
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_or_create(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
+    def existing_queues(self) -> list[sqs.Queue]:
+        """The queue and that of its dead letters, as far as they are there: nothing is created."""
+        client = self._client("sqs", 4)
+        with translated(f"find the queue {self.settings.aws_sqs!r}"):
+            return sqs.find_all(client, self.settings.aws_sqs, self.settings.visibility_seconds)
+
     def check(self) -> str:
         """See, before anything moves, that bucket and queue answer; the queue's URL. StartupError (69 or 78) if not."""
         try:

@@ -9,39 +9,31 @@ from pathlib import Path
 
 import app_logger
 import app_properties
-from pipeline import plan, start
-from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
-from pipeline.ports import EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, StartupError
-from pipeline.process import Context
+from pipeline import arguments, plan, start
+from pipeline.local_aws import EmbeddedAwsError
+from pipeline.ports import EXIT_CONFIG, EXIT_RUNNING, EXIT_UNAVAILABLE, StartupError
 from pipeline.supervisor import Supervisor
 
 VERSION = "0.1.0"
 HOME = Path(__file__).resolve().parent
 
 
-def main(arguments: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Arguments → settings → logging → supervisor → exit code."""
     faulthandler.register(signal.SIGUSR1)  # as in every child; without it the signal would end the program
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.mode is None:
-        parser.print_help()
-        return EXIT_USAGE
-    if options.mode == 4:
-        return _refuse("Mode 4, the self-feeding soak test, is not part of this version", EXIT_USAGE)
+    options = arguments.read(words, __doc__ or "", VERSION, HOME / "Application.properties")
     try:
         settings = app_properties.load(options.config, options.mode, HOME)
-        locks = start.prepare(settings, options.mode)
-        embedded = EmbeddedAws.at(settings.own_folder / "embedded") if settings.aws_endpoint_url == "embedded" else None
-        _open_log(settings)
+        job = plan.prepare(options, settings, HOME / "logging.conf")
+        _open_log(job.settings)
     except (app_properties.PropertiesError, StartupError, EmbeddedAwsError) as error:
         return _refuse(str(error), error.code)
     except KeyboardInterrupt:
         return _refuse("interrupted before it began", 128 + signal.SIGINT)
-    _greet(options, settings)
-    context = Context(settings, HOME / "logging.conf", embedded, options.once)
-    supervisor = Supervisor(settings.shutdown_seconds, frozenset({EXIT_UNAVAILABLE, EXIT_CONFIG}))
-    code = supervisor.run(plan.services(context), plan.phases(context, locks))
+    _greet(options, job.settings)
+    app_logger.show_on_console(job.console)
+    supervisor = Supervisor(job.settings.shutdown_seconds, frozenset({EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG}))
+    code = supervisor.run(job.services, job.phases)
     logging.getLogger("relay").info("stopped, exit code %d", code)
     return code
 
@@ -64,15 +56,6 @@ def _greet(options: argparse.Namespace, settings: app_properties.Settings) -> No
 def _refuse(text: str, code: int) -> int:
     print(f"main.py: {text}", file=sys.stderr)
     return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="main.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument("-Mode", "--mode", type=int, choices=(1, 2, 3, 4), help="1 ingest, 2 consume, 3 both, 4 soak")
-    parser.add_argument("--config", type=Path, default=HOME / "Application.properties", help="default: %(default)s")
-    parser.add_argument("--once", action="store_true", help="do what is there, then end")
-    parser.add_argument("--version", action="version", version=VERSION)
-    return parser
 
 
 if __name__ == "__main__":

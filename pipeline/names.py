@@ -71,6 +71,11 @@ def path_of_key(folder: str, key: str) -> str:
     return path
 
 
+def is_of_soak(folder: str, key: str) -> bool:
+    """Whether a key lies where soak tests keep theirs, below the configured folder: nobody else relays it."""
+    return key.startswith(f"{folder}/{SOAK}/" if folder else f"{SOAK}/")
+
+
 def encode_path(path: str) -> str:
     """A relative path as ASCII, for metadata and message attributes; `decode_path` is its exact reverse."""
     return quote(_to_bytes(path), safe="/")

@@ -1,38 +1,132 @@
 """Which processes a mode runs, on which side, in which order."""
 
+import argparse
 import functools
+import logging
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnContext
+from pathlib import Path
 from typing import Any
 
+from app_properties import Settings
+from pipeline import start
+from pipeline.arguments import SOAK_MODE
+from pipeline.local_aws import EmbeddedAws
 from pipeline.process import Context, child
 from pipeline.sides import Role, Side
-from pipeline.start import Locks
+from pipeline.soak import cleanup, options, run
+from pipeline.values import EMBEDDED
 
 _HINTS = 4096
 """Paths that wait in the shared queue; QueuedForUpload holds the rest."""
+_SETTLE_SECONDS = 120.0
+"""What the judge of a soak test gets to end, beyond the deadline of the last file."""
 
 
-def services(context: Context) -> list[Side]:
+@dataclass(frozen=True)
+class Job:
+    """What the supervisor is to run, and with which settings."""
+
+    settings: Settings
+    services: Sequence[Side]
+    phases: Sequence[Sequence[Side]]
+    console: int = logging.NOTSET
+    """The lowest level that the parent shows on the console."""
+
+
+def prepare(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
+    """All that has to be true before a process starts. StartupError, EmbeddedAwsError: it is not."""
+    if asked.mode != SOAK_MODE:
+        return _relay(asked.mode, Context(settings, logging_conf, _embedded(settings), asked.once))
+    soak = options.read(asked)
+    if soak.cleanup is not None:
+        return _cleanup(soak, settings, logging_conf)
+    return _soak(soak, asked.config, settings, logging_conf)
+
+
+def _relay(mode: int, context: Context) -> Job:
+    """First the check; then both sides at once, or, where the program is to end, one after the other."""
+    sides = _sides(context, start.prepare(context.settings, mode))
+    check = _side("check", context)
+    return Job(
+        context.settings, _services(context), [[check], *([[side] for side in sides] if context.once else [sides])]
+    )
+
+
+def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_conf: Path) -> Job:
+    """The relay as in Mode 3, on places of the test's own, and beside it the feeder and the judge, who end it.
+
+    What the relay has to say is shown by the judge: on a terminal its picture has the screen for itself.
+    """
+    test = run.begin(settings, _agreed(asked, settings), config)
+    own = run.settings_for(test, settings)
+    locks = start.prepare(own, SOAK_MODE)
+    run.note(test)
+    context = Context(own, logging_conf, _embedded(own))
+    relay = replace(context, console=logging.CRITICAL if sys.stdout.isatty() else logging.WARNING)
+    judges = replace(context, console=logging.ERROR)  # one of them that fails ends the picture, too
+    soak = Side(
+        "soak",
+        (_role("judge", judges, test, leads=True), _role("feeder", judges, test)),
+        share=_pipe,
+        restarts=False,
+        stop_seconds=asked.deadline + _SETTLE_SECONDS,
+    )
+    lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
+    return Job(own, _services(relay), [[_side("check", context, test)], [*lasting, soak]], relay.console)
+
+
+def _agreed(asked: options.SoakOptions, settings: Settings) -> options.SoakOptions:
+    if settings.aws_endpoint_url == EMBEDDED:
+        return asked
+    from pipeline.soak.consent import agree  # noqa: PLC0415  # it brings boto3, which no other parent needs
+
+    return agree(asked, settings)
+
+
+def _cleanup(asked: options.SoakOptions, settings: Settings, logging_conf: Path) -> Job:
+    """Remove what soak tests left. Those on an embedded S3 and SQS of their own need none to run."""
+    left = cleanup.find(settings, asked.cleanup or options.ALL, in_place=asked.in_place)
+    cleanup.lock(left, settings)  # held as long as this process lives
+    needed = any(cleanup.needs_aws(test, settings) for test in left)
+    context = Context(settings, logging_conf, _embedded(settings) if needed else None)
+    return Job(settings, _services(context), [[_side("cleanup", context, tuple(left))]])
+
+
+def _embedded(settings: Settings) -> EmbeddedAws | None:
+    return EmbeddedAws.at(settings.own_folder / "embedded") if settings.aws_endpoint_url == EMBEDDED else None
+
+
+def _services(context: Context) -> list[Side]:
     """What runs all the time: the embedded S3 and SQS, where it is selected."""
     return [Side("embedded", (_role("embedded", context),))] if context.embedded else []
 
 
-def phases(context: Context, locks: Locks) -> Sequence[Sequence[Side]]:
-    """First the check; then both sides at once, or, where the program is to end, one after the other."""
+def _sides(context: Context, locks: start.Locks) -> list[Side]:
+    """Ingest and consume, those of them that the mode has."""
     settings = context.settings
-    check = Side("check", (_role("check", context, leads=True),))
     watcher = _role("watcher", context, leads=True)
-    uploaders = _role("uploader", context, settings.upload_processes)
+    uploaders = _role("uploader", context, count=settings.upload_processes)
+    pollers = _role("poller", context, count=settings.poll_processes, leads=True)
     ingest = Side("ingest", (watcher, uploaders), locks.ingest, functools.partial(_hints, _HINTS))
-    consume = Side("consume", (_role("poller", context, settings.poll_processes, leads=True),), locks.consume)
-    sides = [side for side in (ingest, consume) if side.lock_fds]
-    return [[check], *([[side] for side in sides] if context.once else [sides])]
+    consume = Side("consume", (pollers,), locks.consume)
+    return [side for side in (ingest, consume) if side.lock_fds]
 
 
-def _role(name: str, context: Context, count: int = 1, *, leads: bool = False) -> Role:
-    return Role(name, child, (name, context), count, leads)
+def _side(name: str, context: Context, *work: object) -> Side:
+    """One process that has something to do and ends."""
+    return Side(name, (_role(name, context, *work, leads=True),))
+
+
+def _role(name: str, context: Context, *work: object, count: int = 1, leads: bool = False) -> Role:
+    return Role(name, child, (name, context, *work), count, leads)
 
 
 def _hints(size: int, context: SpawnContext) -> Any:
     return context.Queue(size)
+
+
+def _pipe(context: SpawnContext) -> Any:
+    return context.Pipe()

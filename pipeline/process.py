@@ -31,6 +31,8 @@ class Context:
     """The embedded S3 and SQS, where the settings select it."""
     once: bool = False
     """Do what is there, then end."""
+    console: int = logging.NOTSET
+    """The lowest level that this process shows on the console."""
 
 
 class StopRequested(BaseException):  # like KeyboardInterrupt: nothing may take it for an error
@@ -74,6 +76,7 @@ def child(link: Link, role: str, context: Context, *work: object) -> None:
     stop = Stop()
     follow_parent()
     app_logger.configure(context.logging_conf, context.settings.log_file, link.role)
+    app_logger.show_on_console(context.console)
     log.debug("started")
     try:
         importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop, *work)

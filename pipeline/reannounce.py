@@ -15,7 +15,7 @@ from aws_util import Aws
 from pipeline.drop import delivery_id, origin_of
 from pipeline.landing import LEDGER
 from pipeline.ledger import Ledger
-from pipeline.names import NameRefusedError
+from pipeline.names import NameRefusedError, is_of_soak
 from pipeline.notice import announce
 from pipeline.ports import Message, ObjectStore
 
@@ -57,7 +57,7 @@ def _messages(settings: Settings, store: ObjectStore, ledger: Ledger | None) -> 
         if time.monotonic() - said >= _PROGRESS_SECONDS:
             said = time.monotonic()
             log.info("repairing the queue of the embedded server: looked at %d objects", looked)
-        stored = store.look(key)
+        stored = None if is_of_soak(folder, key) else store.look(key)
         if stored is None:
             continue
         try:

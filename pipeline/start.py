@@ -11,7 +11,7 @@ from pipeline.kernel import PROBE
 from pipeline.locks import lock_side
 from pipeline.ports import EXIT_CONFIG, StartupError
 
-INGEST_MODES, CONSUME_MODES = (1, 3), (2, 3)
+INGEST_MODES, CONSUME_MODES = (1, 3, 4), (2, 3, 4)
 _FOLDER_MODE = 0o750
 
 

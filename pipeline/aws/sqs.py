@@ -148,6 +148,15 @@ def find_or_create(client: "SQSClient", name: str, visibility: int) -> Queue:
     return Queue(client, url, _dead_letters(client, url), visibility)
 
 
+def find_all(client: "SQSClient", name: str, visibility: int) -> list[Queue]:
+    """The queue of that name and the one of its dead letters, as far as they are there."""
+    url = _find(client, name)
+    if url is None:
+        return []
+    dead = _dead_letters(client, url)
+    return [Queue(client, url, dead, visibility), *([Queue(client, dead, None, visibility)] if dead else [])]
+
+
 def _find(client: "SQSClient", name: str) -> str | None:
     try:
         return client.get_queue_url(QueueName=name)["QueueUrl"]

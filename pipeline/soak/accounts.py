@@ -1,6 +1,6 @@
 """The accounts of a soak test: what became of each file. Values in, values out; seconds since the run began."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.soak.content import File
@@ -104,8 +104,11 @@ class Accounts:
             return
         self._violations.setdefault((kind, name), Violation(kind, name, text, now))
 
-    def expire(self, now: float) -> list[File]:
-        """Report what is overdue; those that are so for the first time. A file that is only half known is lost too."""
+    def expire(self, now: float, refusal: Callable[[File], str] = lambda _file: "") -> list[File]:
+        """Report what is overdue; those that are so for the first time. A file that is only half known is lost too.
+
+        `refusal`: why the relay gave it up, if it says so.
+        """
         late = []
         for account in self._open.values():
             begun = account.generated if account.dropped is None else account.dropped
@@ -114,7 +117,8 @@ class Accounts:
             account.overdue = True
             late.append(account.file)
             if not account.broken:
-                self.violate("lost", account.file.name, _story(account, now - begun), now)
+                where = refusal(account.file) or _where(account)
+                self.violate("lost", account.file.name, f"not settled {now - begun:.1f} s after its drop; {where}", now)
         return late
 
     def knows(self, file: File) -> bool:
@@ -154,8 +158,7 @@ class Accounts:
         return list(self._violations.values())
 
 
-def _story(account: Account, seconds: float) -> str:
-    where = _SEEN_AT[account.stage]
+def _where(account: Account) -> str:
     if account.delivered is not None:
-        where = "delivered, but " + ("not archived" if not account.archived else "its object is missing")
-    return f"not settled {seconds:.1f} s after its drop; {where}"
+        return "delivered, but " + ("not archived" if not account.archived else "its object is missing")
+    return _SEEN_AT[account.stage]

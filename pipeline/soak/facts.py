@@ -137,3 +137,13 @@ class Report:
     """Keys and values of the properties in force, no secret among them."""
     remains: str = ""
     """For a person: what was left behind and how to remove it."""
+
+
+def duration(seconds: float) -> str:
+    """For a person, in its two largest units: 4.2 s, 10 min 3 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

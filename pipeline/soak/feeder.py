@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _WAIT_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
 _SWEEPERS = 8
-_VICTIMS = ("watcher", "uploader", "poller")
+_VICTIMS = ("watcher", "uploader", "poller", "embedded")
 _CHAOS_SECONDS = (2.0, 6.0)
 
 
@@ -47,7 +47,14 @@ class Feeder:
         self._over = threading.Event()
 
     def feed(self, stop: Stop) -> None:
-        """Until the judge says that it is done."""
+        """Until the judge says that it is done. What ends it before is told to the judge as well."""
+        try:
+            self._feed(stop)
+        except Exception as error:
+            self._tell("failed", f"{type(error).__name__}: {error}")
+            raise
+
+    def _feed(self, stop: Stop) -> None:
         self._settings.watch.joinpath(self._run.subfolder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_SWEEPERS, "sweeper") as pool:
             while not self._done:

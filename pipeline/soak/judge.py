@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from app_properties import Settings
-from pipeline.names import RESERVED, key_for, printable
+from pipeline.names import RESERVED, key_for, printable, reason_name, with_name
 from pipeline.ports import ObjectStore, RelayError, StoredObject
 from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, UPLOADED, Accounts
 from pipeline.soak.content import BLOCK, File, file_of, first_difference
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
+from pipeline.spool import REASONS
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class Judge:
         self.latencies = Latencies()
         self.finished = ""
         """Why the feeder drops no more."""
+        self.failed = ""
+        """The error that ended the feeder."""
         self.kills: dict[str, int] = {}
         self.sent = self.received = 0
         self._versions: dict[int, int] = {}
@@ -61,9 +64,9 @@ class Judge:
             for path, inode in files:
                 self._judge(stage, path, inode)
         self._ask_store()
-        for file in self.accounts.expire(self.now):
+        for file in self.accounts.expire(self.now, self._refusal):
             self._feeder.send(("lost",))
-            log.error("lost: %s", file.name)
+            log.error("not settled in time: %s", file.name)
         for file in list(self.accounts.settled()):
             if file not in self._sweeping:
                 self._sweeping.add(file)
@@ -107,8 +110,21 @@ class Judge:
                 self._forget(rest[0])
             elif what == "killed":
                 self.kills[rest[0]] = self.kills.get(rest[0], 0) + 1
+            elif what == "failed":
+                self.failed = rest[0]
             else:
                 self.finished = rest[0]
+
+    def _refusal(self, file: File) -> str:
+        """Why the relay gave a file up; empty if it did not."""
+        path = self._run.path(file.name)
+        if not self._settings.failed.joinpath(path).exists():
+            return ""
+        reason = self._settings.failed / REASONS / with_name(path, reason_name(file.name))
+        try:
+            return f"it lies in Failed: {reason.read_text(encoding='utf-8', errors='replace')}"
+        except OSError:
+            return "it lies in Failed"
 
     def _forget(self, file: File) -> None:
         self.accounts.fed_back(file)

@@ -37,6 +37,14 @@ class LogTail:
             for level, role, message in _LINE.findall(self._whole_lines())
         ]
 
+    def rotate(self, limit: int) -> None:
+        """Set the file aside, in the place of the one set aside before, once it has more bytes than `limit`.
+
+        Who writes to it has to notice, as logging's WatchedFileHandler does.
+        """
+        if self._offset > limit:
+            os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
+
     def _whole_lines(self) -> bytes:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)

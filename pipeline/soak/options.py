@@ -63,7 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--deadline", type=_reader(duration), metavar="TIME", help="what has not come by then is lost; default 5m")
     add("--report", type=Path, metavar="DIR", help="where the report goes")
-    add("--in-place", action="store_true", help="with the configured folders, key prefix and queue")
+    add(
+        "--in-place",
+        action="store_true",
+        help="with the configured folders, key prefix and queue; nothing else may run",
+    )
     add("--chaos", action="store_true", help="kill a process of the relay every few seconds meanwhile")
     add("--yes", action="store_true", help="do not ask before it costs money")
     add(
@@ -137,8 +141,13 @@ def _bytes(text: str) -> int:
     return number
 
 
+def is_run(text: str) -> bool:
+    """Whether it has the form of a run's id."""
+    return bool(_RUN.fullmatch(text))
+
+
 def _run(text: str) -> str:
-    if text != ALL and not _RUN.fullmatch(text):
+    if text != ALL and not is_run(text):
         raise ValueError(f"{text!r} is no run such as 20261124-101500-ab12")
     return text
 

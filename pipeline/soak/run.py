@@ -1,7 +1,9 @@
 """What one soak test is: its id, its settings, its places."""
 
+import json
 import os
 import secrets
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,12 @@ from pipeline.soak.options import SoakOptions
 METADATA = "soak-run"
 """Of every object that a run stores: its id. What does not carry it is not removed."""
 
+NOTE = "run.json"
+"""In a run's own folder: what `--cleanup` has to know of it."""
+
+_QUEUE_LIMIT = 76
+"""Characters: SQS allows 80, and the name of its dead letters is four longer."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -22,6 +30,8 @@ class Run:
     id: str
     seed: int
     options: SoakOptions
+    config: Path
+    """The properties file."""
     began: float
     """Of the monotonic clock, which all processes of a machine share."""
     began_at: datetime
@@ -43,27 +53,49 @@ class Run:
         return f"{self.subfolder}/{name}" if self.subfolder else name
 
 
-def begin(settings: Settings, options: SoakOptions, now: datetime, monotonic: float) -> Run:
-    """A new run."""
-    run = f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+def begin(settings: Settings, options: SoakOptions, config: Path) -> Run:
+    """A new run; nothing is made yet."""
+    now = datetime.now(UTC)
+    run = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     return Run(
         id=run,
         seed=secrets.randbelow(10**6) if options.seed is None else options.seed,
         options=options,
-        began=monotonic,
+        config=config,
+        began=time.monotonic(),
         began_at=now,
-        subfolder=f"relay-soak-{run}" if options.in_place else "",
-        root=settings.state_root / "soak" / run,
+        subfolder=subfolder(run) if options.in_place else "",
+        root=root(settings) / run,
         reports=(options.report or settings.state_root / "soak-reports" / run).absolute(),
         parent=os.getpid(),
     )
 
 
+def note(run: Run) -> None:
+    """Leave a note in the run's own folder, by which it is found again. OSError."""
+    run.root.mkdir(parents=True, exist_ok=True)
+    kept = {"in_place": run.options.in_place, "config": str(run.config.absolute())}
+    (run.root / NOTE).write_text(json.dumps(kept), encoding="utf-8")
+
+
+def root(settings: Settings) -> Path:
+    """The folder that holds the folders of all runs."""
+    return settings.state_root / "soak"
+
+
+def subfolder(run: str) -> str:
+    """Below the configured folders and key prefix, of a run in place."""
+    return f"relay-soak-{run}"
+
+
 def settings_for(run: Run, settings: Settings) -> Settings:
     """What the relay runs with: folders, key prefix and queue of its own, unless it is to use the configured ones."""
     marked = replace(settings, aws_s3_extra_metadata=(*settings.aws_s3_extra_metadata, (METADATA, run.id)))
-    if run.options.in_place:
-        return marked
+    return marked if run.options.in_place else own_places(run.id, marked)
+
+
+def own_places(run: str, settings: Settings) -> Settings:
+    """`settings` with folders, key prefix and queue of a run's own."""
     defaults = Settings.__dataclass_fields__
     own = {
         name: defaults[name].metadata["default"]
@@ -72,9 +104,9 @@ def settings_for(run: Run, settings: Settings) -> Settings:
     }
     own |= {"folder_to_watch": "Watch", "folder_for_downloaded_files": "DownloadedFromS3"}
     return replace(
-        marked,
-        **{**own, "folder_to_store_temp_files": str(run.root)},
-        aws_s3_folder="/".join(part for part in (settings.aws_s3_folder, SOAK, run.id) if part),
+        settings,
+        **{**own, "folder_to_store_temp_files": str(root(settings) / run)},
+        aws_s3_folder="/".join(part for part in (settings.aws_s3_folder, SOAK, run) if part),
         aws_sqs=queue_name(settings.aws_sqs),
     )
 
@@ -82,4 +114,5 @@ def settings_for(run: Run, settings: Settings) -> Settings:
 def queue_name(name: str) -> str:
     """The queue of soak tests beside a queue: `relay` → `relay-soak`, `relay.fifo` → `relay-soak.fifo`."""
     stem = name.removesuffix(".fifo")
-    return f"{stem[: 75 - len(name) + len(stem)]}-soak{name[len(stem) :]}"
+    suffix = name[len(stem) :]
+    return f"{stem[: _QUEUE_LIMIT - len('-soak') - len(suffix)]}-soak{suffix}"

@@ -10,6 +10,8 @@ from pipeline.names import human_size, printable
 from pipeline.soak.facts import KINDS, Report, Status
 from pipeline.soak.picture import clock, number, picture, short, until
 
+_PLAIN_SECONDS = 10.0
+"""Between two lines, where nobody looks at a terminal."""
 _FAULTS_KEPT = 10
 """A Status has no more than the last ten."""
 
@@ -56,17 +58,20 @@ class LiveView(View):
 
 
 class PlainView(View):
-    """Writes one line each time, for a file or a pipe."""
+    """Writes a line every ten seconds of the run, for a file or a pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._next = 0.0
 
     def start(self) -> None:
         """Nothing is to be prepared."""
 
     def show(self, status: Status) -> None:
-        """Write the line."""
-        print(line(status), file=self._stream, flush=True)
+        """Write the line, if it is time."""
+        if status.seconds >= self._next:
+            self._next = status.seconds + _PLAIN_SECONDS
+            print(line(status), file=self._stream, flush=True)
 
     def stop(self) -> None:
         """Nothing is left open; the stream is not its own."""

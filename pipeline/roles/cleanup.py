@@ -1,0 +1,44 @@
+"""The process that removes what soak tests left."""
+
+import logging
+from dataclasses import replace
+
+from pipeline.link import Link
+from pipeline.ports import RelayError, StartupError
+from pipeline.process import Context, Stop
+from pipeline.roles.clients import READY_SECONDS, aws_of
+from pipeline.soak import cleanup
+from pipeline.soak.cleanup import Left
+
+log = logging.getLogger(__name__)
+
+
+def run(context: Context, _link: Link, stop: Stop, left: tuple[Left, ...]) -> None:
+    """Remove one after the other, and say what was removed. StartupError where S3 or SQS cannot be used."""
+    if context.embedded:
+        with stop.waiting():
+            context.embedded.wait_ready(READY_SECONDS)
+    for one in left:
+        try:
+            _remove(one, context)
+        except (RelayError, OSError) as error:
+            raise StartupError(f"soak test {one.run} is not cleaned up: {error}") from error
+    if not left:
+        log.info("no soak test left anything on this machine")
+
+
+def _remove(left: Left, context: Context) -> None:
+    """Messages first: what they announce is there until then."""
+    settings = context.settings
+    messages = objects = 0
+    if cleanup.needs_aws(left, settings):
+        places, prefix = left.places(settings), left.prefix(settings)
+        aws = aws_of(replace(context, settings=places))
+        store = aws.store(places.own_folder / "multipart", 4, writes=False)
+        messages = sum(cleanup.remove_messages(queue, store.bucket, prefix) for queue in aws.existing_queues())
+        store.abandon_uploads()
+        objects = cleanup.remove_objects(store, prefix, left.run, marked_alone=left.in_place)
+    folders = cleanup.remove_folders(left, settings)
+    log.info("soak test %s: removed %d messages, %d objects, %d folders", left.run, messages, objects, len(folders))
+    for folder in folders:
+        log.info("removed %s", folder)

@@ -1,0 +1,73 @@
+"""The judge of a soak test."""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+
+from rich.console import Console
+
+from pipeline.events import watch_events
+from pipeline.link import Link
+from pipeline.process import Context, Stop
+from pipeline.roles.clients import connect
+from pipeline.soak import report
+from pipeline.soak.judge import Judge, wait
+from pipeline.soak.observer import Observer
+from pipeline.soak.run import Run
+from pipeline.soak.view import LiveView, PlainView, View, final
+
+_STEP_SECONDS = 0.05
+_SAMPLE_SECONDS = 1.0
+_EMPTY_ANSWERS = 3
+_EMPTY_LIMIT_SECONDS = 60.0
+"""Beyond the visibility of a message that a killed poller had in hand: SQS's counts lag by up to a minute."""
+_AT_ONCE = "a stop at once, before everything was settled"
+
+
+def run(context: Context, link: Link, stop: Stop, soak: Run) -> None:
+    """Until everything is accounted for, or SIGUSR2 asks for an end at once. Exit code 1: it is not."""
+    hurry = threading.Event()
+    signal.signal(signal.SIGUSR2, lambda *_: hurry.set())
+    store, queue = connect(context, stop, 8, writes=False)
+    judge = Judge(soak, context.settings, store, link.shared[0])
+    observer = Observer(soak, context.settings, judge, queue)
+    console = Console()
+    view: View = LiveView(console) if console.is_terminal else PlainView(sys.stdout)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(view)
+        wake = threading.Event()
+        for folder in (context.settings.uploaded, context.settings.downloaded):
+            stack.enter_context(watch_events(folder, wake))
+        patience = context.settings.visibility_seconds + _EMPTY_LIMIT_SECONDS
+        _judge(judge, observer, view, wake, hurry, patience)
+    judge.close()
+    observer.gauge.close()
+    found = observer.report(judge.failed or (_AT_ONCE if hurry.is_set() else judge.finished))
+    page = report.write(found, soak.reports)
+    print("\n".join([*final(found), f"report: {page}"]), flush=True)
+    if not found.passed:
+        raise SystemExit(1)
+
+
+def _judge(
+    judge: Judge, observer: Observer, view: View, wake: threading.Event, hurry: threading.Event, patience: float
+) -> None:
+    """Until all is settled and, within `patience` seconds after that, the queue is empty."""
+    sample_at, give_up_at = 0.0, float("inf")
+    while not hurry.is_set() and not judge.failed:
+        judge.step()
+        now = time.monotonic()
+        if now >= sample_at:
+            sample_at = now + _SAMPLE_SECONDS
+            view.show(observer.sample())
+        if judge.settled:
+            give_up_at = min(give_up_at, now + patience)
+            if observer.gauge.empty >= _EMPTY_ANSWERS:
+                break
+            if now >= give_up_at:
+                observer.note("the queue still holds messages although every file is settled")
+                break
+        wait(wake, _STEP_SECONDS)
+    view.show(observer.sample())

@@ -1,0 +1,148 @@
+"""Remove what a soak test left behind, and nothing that it did not make."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app_properties import Settings
+from pipeline.locks import lock_side
+from pipeline.notice import UnreadableError, decode
+from pipeline.ports import LaterError, MessageQueue, ObjectStore, Received, batches
+from pipeline.soak.content import file_of
+from pipeline.soak.options import ALL, is_run
+from pipeline.soak.run import METADATA, NOTE, own_places, root, subfolder
+from pipeline.values import EMBEDDED
+
+log = logging.getLogger(__name__)
+
+_MESSAGES = 10_000
+"""The most that are looked at in one queue: each is hidden from others meanwhile."""
+_POLLS = 3
+_POLL_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class Left:
+    """One run that may have left something."""
+
+    run: str
+    in_place: bool
+    """It used the configured folders, key prefix and queue."""
+
+    def places(self, settings: Settings) -> Settings:
+        """Where it lies; `settings` are those of the properties file."""
+        return settings if self.in_place else own_places(self.run, settings)
+
+    def prefix(self, settings: Settings) -> str:
+        """What its keys begin with."""
+        parts = (self.places(settings).aws_s3_folder, subfolder(self.run) if self.in_place else "")
+        return "".join(f"{part}/" for part in parts if part)
+
+
+def find(settings: Settings, which: str, *, in_place: bool) -> list[Left]:
+    """The runs that this machine knows, or the one that was named; `in_place`: so was that, if no note says it."""
+    known = {path.name: path / NOTE for path in root(settings).glob("*") if is_run(path.name)}
+    wanted = sorted(known) if which == ALL else [which]
+    return [Left(run, _was_in_place(known[run]) if run in known else in_place) for run in wanted]
+
+
+def lock(left: Sequence[Left], settings: Settings) -> list[int]:
+    """Keep others from the folders of these runs, as long as the descriptors are open. StartupError (75): one runs."""
+    held: list[int] = []
+    for places in dict.fromkeys(one.places(settings) for one in left):
+        for side, folders in (("ingest", (places.watch, places.queued)), ("consume", (places.downloaded,))):
+            held += lock_side(side, [folder for folder in folders if folder.is_dir()], places.own_folder)
+    return held
+
+
+def needs_aws(left: Left, settings: Settings) -> bool:
+    """Whether objects and messages lie anywhere but in its own folder."""
+    return left.in_place or settings.aws_endpoint_url != EMBEDDED
+
+
+def remove_messages(queue: MessageQueue, bucket: str, prefix: str) -> int:
+    """Delete the messages that announce nothing but keys below `prefix`; others go back. How many were deleted."""
+    deleted, others, empty = 0, list[str](), 0
+    try:
+        while empty < _POLLS and deleted + len(others) < _MESSAGES:
+            messages = queue.receive(10, _POLL_SECONDS)
+            empty = 0 if messages else empty + 1
+            ours = [message.receipt for message in messages if _announces(message, bucket, prefix)]
+            others += [message.receipt for message in messages if message.receipt not in ours]
+            if ours:
+                deleted += sum(outcome is None for outcome in queue.delete(ours))
+    finally:  # held until now, so that none is received twice
+        for batch in batches(others):
+            queue.extend(batch, 0)
+    return deleted
+
+
+def remove_objects(store: ObjectStore, prefix: str, run: str, *, marked_alone: bool) -> int:
+    """Delete the objects below `prefix`, with `marked_alone` those that carry the run's id; how many."""
+    count = 0
+    for key in store.keys(prefix):
+        before = None
+        while (stored := store.look(key)) is not None:
+            if marked_alone and stored.metadata.get(METADATA) != run:
+                log.info("left alone, as soak test %s did not make it: s3://%s/%s", run, store.bucket, key)
+                break
+            if stored == before:
+                raise LaterError(f"DELETE s3://{store.bucket}/{key}: the object is still there; try again later")
+            # Where the bucket keeps versions, the one before it appears.
+            store.delete(key, stored.version_id)
+            before, count = stored, count + 1
+    return count
+
+
+def remove_folders(left: Left, settings: Settings) -> list[Path]:
+    """Remove the run's own folders, or in configured ones its files; the folders that are gone. OSError."""
+    removed = [root(settings) / left.run]
+    if left.in_place:
+        places = (settings.watch, settings.queued, settings.uploaded, settings.failed, settings.downloaded)
+        removed += [place / subfolder(left.run) for place in places]
+        removed += [settings.failed / ".reason" / subfolder(left.run)]
+        for folder in removed[1:]:
+            _remove_own_files(folder)
+    there = [folder for folder in removed if folder.exists()]
+    if removed[0] in there:
+        shutil.rmtree(removed[0])
+    with suppress(OSError):  # others are in it
+        root(settings).rmdir()
+    return [folder for folder in there if not folder.exists()]
+
+
+def _remove_own_files(folder: Path) -> None:
+    """Whatever has not the name of a soak test's file was put there by somebody else."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            stem = name.removeprefix(".").removesuffix(".tmp").removesuffix(".json")
+            if file_of(stem) is not None:
+                Path(place, name).unlink()
+            else:
+                log.info("left alone, as no soak test made it: %s", Path(place, name))
+        with suppress(OSError):  # something was left alone
+            Path(place).rmdir()
+
+
+def _announces(message: Received, bucket: str, prefix: str) -> bool:
+    try:
+        notices = decode(message.body, message.attributes, bucket)
+    except UnreadableError:
+        return False
+    return bool(notices) and all(notice.bucket == bucket and notice.key.startswith(prefix) for notice in notices)
+
+
+def _was_in_place(note: Path) -> bool:
+    try:
+        kept = json.loads(note.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # it was stopped before it began
+        return False
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read (%s); taken for a run on its own places", note, error)
+        return False
+    return isinstance(kept, dict) and kept.get("in_place") is True

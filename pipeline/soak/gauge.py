@@ -1,0 +1,41 @@
+"""How deep a queue is, asked for beside the work: one that does not answer holds nobody up."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from pipeline.ports import Depth, RelayError
+
+
+class Gauge:
+    """Asks one question at a time, in a thread of its own."""
+
+    def __init__(self, ask: Callable[[], Depth]) -> None:
+        self._ask = ask
+        self._pool = ThreadPoolExecutor(1, "gauge")
+        self._pending: Future[Depth] | None = None
+        self.depth: Depth | None = None
+        """The last answer; None while the queue cannot be asked."""
+        self.empty = 0
+        """How many answers in a row, up to the last, said that nothing is in it."""
+
+    def read(self) -> None:
+        """Take the answer, if there is one, and ask again."""
+        if self._pending is not None and self._pending.done():
+            self._take(self._pending)
+            self._pending = None
+        elif self._pending is not None:
+            self.depth, self.empty = None, 0
+        if self._pending is None:
+            self._pending = self._pool.submit(self._ask)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self, answer: "Future[Depth]") -> None:
+        try:
+            self.depth = answer.result()
+        except RelayError:  # it shows as a gap; the relay itself logs what it cannot reach
+            self.depth, self.empty = None, 0
+            return
+        self.empty = 0 if self.depth.visible or self.depth.in_flight else self.empty + 1
