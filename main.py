@@ -9,7 +9,7 @@ from pathlib import Path
 
 import app_logger
 import app_properties
-from pipeline import arguments, plan, start
+from pipeline import arguments, plan
 from pipeline.local_aws import EmbeddedAwsError
 from pipeline.ports import EXIT_CONFIG, EXIT_RUNNING, EXIT_UNAVAILABLE, StartupError
 from pipeline.supervisor import Supervisor
@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
         return _refuse(str(error), error.code)
     except KeyboardInterrupt:
         return _refuse("interrupted before it began", 128 + signal.SIGINT)
-    _greet(options, job.settings)
+    _greet(options, job)
     app_logger.show_on_console(job.console)
     supervisor = Supervisor(job.settings.shutdown_seconds, frozenset({EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG}))
     code = supervisor.run(job.services, job.phases)
@@ -46,10 +46,10 @@ def _open_log(settings: app_properties.Settings) -> None:
         raise StartupError(text, EXIT_CONFIG) from error
 
 
-def _greet(options: argparse.Namespace, settings: app_properties.Settings) -> None:
+def _greet(options: argparse.Namespace, job: plan.Job) -> None:
     log = logging.getLogger("relay")
     log.info("folder relay %s, Mode %d, %s", VERSION, options.mode, options.config)
-    for key, place in {"logFilePath": settings.log_file, **start.folders_of(settings, options.mode)}.items():
+    for key, place in {"logFilePath": job.settings.log_file, **job.folders}.items():
         log.info("%-26s %s", key, place)
 
 

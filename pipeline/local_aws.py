@@ -34,6 +34,8 @@ from pipeline.ports import EXIT_CONFIG, EXIT_UNAVAILABLE
 
 HOST = "127.0.0.1"
 PORTS = range(20000, 32000)  # below Linux's ephemeral ports (32768 on): no outgoing connection can ever hold ours
+PACKAGE = "ministack"
+"""What it hosts; not needed, and perhaps not installed, where only AWS is used."""
 PROOF_PATH = "/_relay/proof"  # "_" is not allowed in a bucket's name, so it hides no object
 
 _POLL_SECONDS = (0.05, 0.5)  # between two looks at a server that starts; it costs one that repairs its queue a request
@@ -149,7 +151,7 @@ def serve(embedded: EmbeddedAws, bucket: str, on_unclean: Callable[[], None]) ->
     and must make the queue and announce again (on `embedded.url`, without `wait_ready`). Takes the user's AWS_*
     variables out of this process. Raises EmbeddedAwsError if it cannot serve, SystemExit(1) if it failed.
     """
-    if importlib.util.find_spec("ministack") is None:
+    if importlib.util.find_spec(PACKAGE) is None:
         raise EmbeddedAwsError(
             "aws_endpoint_url=embedded needs the package ministack, which is not installed. "
             "Run `pip install -r requirements.txt`, or leave aws_endpoint_url empty to use AWS."

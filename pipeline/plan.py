@@ -4,7 +4,7 @@ import argparse
 import functools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -30,6 +30,8 @@ class Job:
     """What the supervisor is to run, and with which settings."""
 
     settings: Settings
+    folders: Mapping[str, Path]
+    """Key → the folder that is used."""
     services: Sequence[Side]
     phases: Sequence[Sequence[Side]]
     console: int = logging.NOTSET
@@ -50,9 +52,8 @@ def _relay(mode: int, context: Context) -> Job:
     """First the check; then both sides at once, or, where the program is to end, one after the other."""
     sides = _sides(context, start.prepare(context.settings, mode))
     check = _side("check", context)
-    return Job(
-        context.settings, _services(context), [[check], *([[side] for side in sides] if context.once else [sides])]
-    )
+    phases = [[check], *([[side] for side in sides] if context.once else [sides])]
+    return Job(context.settings, start.folders_of(context.settings, mode), _services(context), phases)
 
 
 def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_conf: Path) -> Job:
@@ -75,7 +76,8 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
         stop_seconds=asked.deadline + _SETTLE_SECONDS,
     )
     lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
-    return Job(own, _services(relay), [[_side("check", context, test)], [*lasting, soak]], relay.console)
+    phases = [[_side("check", context, test)], [*lasting, soak]]
+    return Job(own, start.folders_of(own, SOAK_MODE), _services(relay), phases, relay.console)
 
 
 def _agreed(asked: options.SoakOptions, settings: Settings) -> options.SoakOptions:
@@ -92,7 +94,7 @@ def _cleanup(asked: options.SoakOptions, settings: Settings, logging_conf: Path)
     cleanup.lock(left, settings)  # held as long as this process lives
     needed = any(cleanup.needs_aws(test, settings) for test in left)
     context = Context(settings, logging_conf, _embedded(settings) if needed else None)
-    return Job(settings, _services(context), [[_side("cleanup", context, tuple(left))]])
+    return Job(settings, {}, _services(context), [[_side("cleanup", context, tuple(left))]])
 
 
 def _embedded(settings: Settings) -> EmbeddedAws | None:

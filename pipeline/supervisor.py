@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 3.0
 """Beyond the time that children are given to stop, before they are killed."""
-_STABLE_SECONDS = 30.0
+_STABLE_SECONDS = 10.0
 """A process that lived so long starts again without delay."""
 _SECOND_SIGNAL_SECONDS = 0.5
 _RESTART_BASE, _RESTART_CAP = 0.4, 30.0

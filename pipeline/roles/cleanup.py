@@ -39,6 +39,5 @@ def _remove(left: Left, context: Context) -> None:
         store.abandon_uploads()
         objects = cleanup.remove_objects(store, prefix, left.run, marked_alone=left.in_place)
     folders = cleanup.remove_folders(left, settings)
-    log.info("soak test %s: removed %d messages, %d objects, %d folders", left.run, messages, objects, len(folders))
-    for folder in folders:
-        log.info("removed %s", folder)
+    where = ", ".join(map(str, folders)) or "no folder"
+    log.info("soak test %s: removed %d messages, %d objects, %s", left.run, messages, objects, where)

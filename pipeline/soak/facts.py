@@ -68,8 +68,9 @@ class Series:
 
     seconds: list[float] = field(default_factory=list)
     columns: dict[str, list[float | None]] = field(default_factory=dict)
-    """files/s, MB/s (received), p50, p99 (seconds of latency), watch, queued (files there), visible, in flight
-    (messages), and for each role `rss ROLE` (bytes) and `cpu ROLE` (percent of one core)."""
+    """files/s, MB/s (received), p50, p99 (seconds of latency of the files that came since the row before), watch,
+    queued (files there), visible, in flight (messages), and for each role `rss ROLE` (bytes) and `cpu ROLE` (percent of
+    one core)."""
 
 
 @dataclass(frozen=True)

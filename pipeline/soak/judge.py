@@ -13,7 +13,7 @@ from typing import Any
 from app_properties import Settings
 from pipeline.names import RESERVED, key_for, printable, reason_name, with_name
 from pipeline.ports import ObjectStore, RelayError, StoredObject
-from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, UPLOADED, Accounts
+from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, GENERATED, UPLOADED, Accounts
 from pipeline.soak.content import BLOCK, File, file_of, first_difference
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
@@ -40,6 +40,8 @@ class Judge:
         """The error that ended the feeder."""
         self.kills: dict[str, int] = {}
         self.sent = self.received = 0
+        self.waiting: dict[int, int] = {}
+        """Stage → files that lie in its folder now."""
         self._versions: dict[int, int] = {}
         """Drop → the last version that was generated."""
         self._seen: dict[Path, int] = {}
@@ -59,6 +61,7 @@ class Judge:
         """Look at everything once."""
         # Listed before the feeder's words are taken: whatever is listed has been announced by then.
         listed = [(stage, list(self._list(folder))) for stage, folder in self._places()]
+        self.waiting = {stage: len(files) for stage, files in listed}
         self._hear()
         for stage, files in listed:
             for path, inode in files:
@@ -84,7 +87,12 @@ class Judge:
 
     def _places(self) -> list[tuple[int, Path]]:
         settings = self._settings
-        return [(CLAIMED, settings.queued), (ANNOUNCED, settings.uploaded), (DELIVERED, settings.downloaded)]
+        return [
+            (GENERATED, settings.watch),
+            (CLAIMED, settings.queued),
+            (ANNOUNCED, settings.uploaded),
+            (DELIVERED, settings.downloaded),
+        ]
 
     def _list(self, folder: Path) -> Iterator[tuple[Path, int]]:
         """Every file, as (path, inode); the relay's own folder is not looked into."""
@@ -136,9 +144,9 @@ class Judge:
     def _judge(self, stage: int, path: Path, inode: int) -> None:
         """A file that is new at its place."""
         file = file_of(path.name)
-        if stage == CLAIMED:
+        if stage <= CLAIMED:  # still the relay's, or about to be
             if file is not None:
-                self.accounts.reached(file, CLAIMED)
+                self.accounts.reached(file, stage)
             return
         if self._seen.get(path) == inode:
             return

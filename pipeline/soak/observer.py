@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from app_properties import Settings
+from pipeline.local_aws import PACKAGE
 from pipeline.names import human_size
 from pipeline.ports import MessageQueue
 from pipeline.soak import options
+from pipeline.soak.accounts import CLAIMED, GENERATED
 from pipeline.soak.facts import STAGES, Fault, Report, Status, duration
 from pipeline.soak.gauge import Gauge
 from pipeline.soak.judge import Judge
@@ -23,7 +25,7 @@ _RATE_SECONDS = 10
 _FAULTS = 100
 _LOG_BYTES = 64 << 20
 _DELIVERED = STAGES[4]
-_PACKAGES = ("boto3", "botocore", "awscrt", "ministack", "watchdog")
+_PACKAGES = ("boto3", "botocore", "awscrt", PACKAGE, "watchdog")
 
 
 class Observer:
@@ -145,14 +147,14 @@ class Observer:
 
     def _record(self, status: Status) -> None:
         now, then = self._recent[-1], self._recent[-2]
-        seconds = max(now[0] - then[0], 1e-3)
+        seconds, latency = max(now[0] - then[0], 1e-3), self._judge.latencies.take_new()
         row: dict[str, float | None] = {
             "files/s": (now[1] - then[1]) / seconds,
             "MB/s": (now[2] - then[2]) / seconds / 1e6,
-            "p50": status.latency.p50 or None,
-            "p99": status.latency.p99 or None,
-            "watch": status.under_way[STAGES[0]],
-            "queued": status.under_way[STAGES[1]],
+            "p50": latency.p50 or None,
+            "p99": latency.p99 or None,
+            "watch": self._judge.waiting.get(GENERATED),
+            "queued": self._judge.waiting.get(CLAIMED),
             "visible": status.visible,
             "in flight": status.in_flight,
         }

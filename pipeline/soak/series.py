@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pipeline.soak.facts import Latency, Series
 
@@ -43,8 +43,8 @@ class Recorder:
 
     def _flush(self) -> None:
         """One row of what is pending."""
-        for name in {name for _, values in self._pending for name in values} - self._columns.keys():
-            self._columns[name] = [None] * len(self._seconds)
+        for name in (name for _, values in self._pending for name in values):
+            self._columns.setdefault(name, [None] * len(self._seconds))
         self._seconds.append(_mean([seconds for seconds, _ in self._pending]) or 0.0)
         for name, column in self._columns.items():
             column.append(_mean([values.get(name) for _, values in self._pending]))
@@ -61,25 +61,29 @@ def _mean(values: list[float | None] | list[float]) -> float | None:
 
 
 class Latencies:
-    """Every latency in buckets of 5 %, and the last 1,000 as they were. Seconds."""
+    """Every latency in buckets of 5 %, the last 1,000 as they were, and those since they were asked for. Seconds."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._new: list[float] = []
         self._highest = 0.0
 
     def add(self, seconds: float) -> None:
         """One file."""
         self._buckets[math.ceil(math.log(max(seconds, _SHORTEST) / _SHORTEST) / _STEP)] += 1
         self._recent.append(seconds)
+        self._new.append(seconds)
         self._highest = max(self._highest, seconds)
 
     def recent(self) -> Latency:
         """Of the last 1,000 files, exactly; no buckets."""
-        if not self._recent:
-            return Latency()
-        ordered = sorted(self._recent)
-        return Latency(_rank(ordered, 0.5), _rank(ordered, 0.99), ordered[-1])
+        return _exact(self._recent)
+
+    def take_new(self) -> Latency:
+        """Of the files since the last call, exactly; no buckets."""
+        new, self._new = self._new, []
+        return _exact(new)
 
     def all(self) -> Latency:
         """Of every file: percentiles as the upper bound of their bucket, at most 5 % too high."""
@@ -88,6 +92,11 @@ class Latencies:
         numbers = range(min(self._buckets), max(self._buckets) + 1)
         buckets = tuple((_SHORTEST * math.exp(number * _STEP), self._buckets[number]) for number in numbers)
         return Latency(_at(buckets, 0.5, self._highest), _at(buckets, 0.99, self._highest), self._highest, buckets)
+
+
+def _exact(latencies: Iterable[float]) -> Latency:
+    ordered = sorted(latencies)
+    return Latency(_rank(ordered, 0.5), _rank(ordered, 0.99), ordered[-1]) if ordered else Latency()
 
 
 def _rank(ordered: list[float], share: float) -> float:

@@ -6,7 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos import flow, kills, mutants
+from tests.chaos import flow, kills, mode4, mutants
+from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 
 
@@ -21,15 +22,19 @@ def main() -> int:
     calm = proofs.add_parser("flow", help="one folder of mixed files, copied into Watch, arrives on the other side")
     calm.add_argument("--endpoint", choices=sorted(flow.ENDPOINTS), required=True)
     calm.add_argument("--files", type=int, default=500)
-    for proof in (storm, calm):
+    soak = proofs.add_parser("mode4", help="a soak test, main.py -Mode 4")
+    soak.add_argument("--endpoint", choices=sorted(SERVERS), default="embedded")
+    soak.add_argument("--minutes", type=float, default=10)
+    soak.add_argument("--chaos", action="store_true", help="kill its processes meanwhile")
+    for proof in (storm, calm, soak):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relay-chaos-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = _flow(folder, options) if options.what == "flow" else _kills(folder, options)
-    print(outcome.table())
+        outcome = _PROOFS[options.what](folder, options)
+        print(outcome.table())
     return 1 if outcome.violations else 0
 
 
@@ -49,6 +54,16 @@ def _kills(folder: Path, options: argparse.Namespace) -> kills.Outcome:
         return kills.run(folder, relay, files=options.files, kills=options.kills, seed=options.seed)
     finally:
         relay.end()
+
+
+def _mode4(folder: Path, options: argparse.Namespace) -> mode4.Outcome:
+    words = ["--seed", str(options.seed), *(["--chaos"] if options.chaos else [])]
+    replay = f"--endpoint {options.endpoint} --minutes {options.minutes:g} {' '.join(words)}"
+    print(f"replay: python -m tests.chaos mode4 {replay}", flush=True)
+    return mode4.run(folder, options.endpoint, words, options.minutes * 60)
+
+
+_PROOFS = {"flow": _flow, "kills": _kills, "mode4": _mode4}
 
 
 if __name__ == "__main__":

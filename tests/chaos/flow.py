@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.chaos.endpoints import Servers, on_moto, on_seaweed
 from tests.chaos.kills import digest, files_in
 from tests.chaos.relay import Relay, wait_for
-from tests.servers import Server, make_bucket, ministack, moto, seaweedfs
 
 MIB = 1 << 20
 _LARGE = (0, 64 * MIB, 34 * MIB, 12 * MIB, 9 * MIB, 5 * MIB)
@@ -25,6 +25,7 @@ _ARRIVE_SECONDS = 900.0
 
 Sides = tuple[Relay, Relay]
 """The program that sends and the one that receives; Mode 3 is both."""
+Programs = Callable[[Path], contextlib.AbstractContextManager[Sides]]
 
 
 @dataclass
@@ -128,45 +129,25 @@ def _embedded(folder: Path) -> Iterator[Sides]:
         relay.end()
 
 
-@contextlib.contextmanager
-def _moto(folder: Path) -> Iterator[Sides]:
-    """S3 and SQS of moto, one program on each side."""
-    with _started(moto, folder / "moto") as server, _two(folder, server, aws_endpoint_url=server.endpoint) as sides:
-        yield sides
+def _two(servers: Servers) -> Programs:
+    """One program on each side of S3 and SQS servers."""
+
+    @contextlib.contextmanager
+    def run(folder: Path) -> Iterator[Sides]:
+        with servers(folder) as keys:
+            sender = Relay(folder / "sender", mode=1, keys=keys)
+            receiver = Relay(folder / "receiver", mode=2, keys=keys)
+            try:
+                yield sender, receiver
+            finally:
+                sender.end()
+                receiver.end()
+
+    return run
 
 
-@contextlib.contextmanager
-def _seaweed(folder: Path) -> Iterator[Sides]:
-    """S3 of SeaweedFS beside the SQS of ministack, one program on each side."""
-    with _started(seaweedfs, folder / "weed") as store, _started(ministack, folder / "ministack") as queues:
-        # ministack takes any credentials
-        keys = {"aws_endpoint_url_s3": store.endpoint, "aws_endpoint_url_sqs": queues.endpoint}
-        with _two(folder, store, aws_endpoint_url="", **keys) as sides:
-            yield sides
-
-
-@contextlib.contextmanager
-def _started(make: Callable[[Path], Server], folder: Path) -> Iterator[Server]:
-    folder.mkdir()
-    with make(folder) as server:
-        yield server
-
-
-@contextlib.contextmanager
-def _two(folder: Path, store: Server, **keys: str) -> Iterator[Sides]:
-    make_bucket(store, "relay")
-    keys |= {"aws_access_key_id": store.credentials[0], "aws_secret_key": store.credentials[1]}
-    sender = Relay(folder / "sender", mode=1, keys=keys)
-    receiver = Relay(folder / "receiver", mode=2, keys=keys)
-    try:
-        yield sender, receiver
-    finally:
-        sender.end()
-        receiver.end()
-
-
-ENDPOINTS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Sides]]] = {
+ENDPOINTS: dict[str, Programs] = {
     "embedded": _embedded,
-    "moto": _moto,
-    "seaweed": _seaweed,
+    "moto": _two(on_moto),
+    "seaweed": _two(on_seaweed),
 }

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.integration.program import marked
@@ -42,10 +42,12 @@ class Relay:
     mark in their environment, which children inherit: orphans are found as well.
     """
 
-    def __init__(self, folder: Path, code: Path = ROOT, *, mode: int = 3, keys: Mapping[str, object]) -> None:
+    def __init__(
+        self, folder: Path, code: Path = ROOT, *, mode: int = 3, keys: Mapping[str, object], options: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.state = folder / "state"
-        self.code, self.mode = code, mode
+        self.code, self.mode, self.options = code, mode, options
         self.watch, self.queued = self.state / "Watch", self.state / "QueuedForUpload"
         self.uploaded, self.downloaded = self.state / "UploadedToS3", self.state / "DownloadedFromS3"
         self.failed = self.state / "Failed"
@@ -58,7 +60,7 @@ class Relay:
 
     def start(self) -> None:
         """Start it; returns at once."""
-        command = [sys.executable, "main.py", "-Mode", str(self.mode), "--config", str(self._properties)]
+        command = [sys.executable, "main.py", "-Mode", str(self.mode), "--config", str(self._properties), *self.options]
         with self.console.open("ab") as console:
             self._process = subprocess.Popen(  # the command is ours
                 command,
@@ -116,6 +118,11 @@ class Relay:
         assert self._process is not None
         os.killpg(self.pid, signal.SIGINT)
         return self._process.wait(timeout=60)
+
+    def wait(self, seconds: float) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout=seconds)
 
     def survivors(self) -> list[int]:
         """Processes of any of its lives that still run, some seconds after the last has ended."""

@@ -47,7 +47,7 @@ LAYERS = (
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor"),
     ("process",),
-    ("plan", "roles", "soak"),
+    ("plan", "roles", "soak", "arguments"),
     ("main",),
 )
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}

@@ -185,12 +185,13 @@ def test_violations_are_red_unless_colour_is_not_wanted() -> None:
 
 
 def test_plain_lines() -> None:
-    """One for each show, at once."""
+    """One every ten seconds of the run, at once."""
     stream = io.StringIO()
     view: View = PlainView(stream)
     with view:
         view.show(STATUS)
-        view.show(replace(troubled(2), visible=None))
+        view.show(replace(STATUS, seconds=STATUS.seconds + 9.9))
+        view.show(replace(troubled(2), seconds=STATUS.seconds + 10, visible=None))
     first, second = stream.getvalue().splitlines()
     assert first == (
         "1:03:12 until 10 min | 123,456 files, 123,390 delivered | 120.3 files/s | 3.21 MB/s | p50 210 ms | p99 1.20 s"

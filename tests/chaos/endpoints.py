@@ -1,0 +1,46 @@
+"""S3 and SQS servers for the proofs, started in a folder, as the keys of a properties file that selects them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.servers import Server, make_bucket, ministack, moto, seaweedfs
+
+Keys = dict[str, str]
+Servers = Callable[[Path], contextlib.AbstractContextManager[Keys]]
+
+
+@contextlib.contextmanager
+def on_embedded(_folder: Path) -> Iterator[Keys]:
+    """The program's own, as shipped."""
+    yield {}
+
+
+@contextlib.contextmanager
+def on_moto(folder: Path) -> Iterator[Keys]:
+    """S3 and SQS of moto."""
+    with _started(moto, folder / "moto") as server:
+        yield _keys(server, aws_endpoint_url=server.endpoint)
+
+
+@contextlib.contextmanager
+def on_seaweed(folder: Path) -> Iterator[Keys]:
+    """S3 of SeaweedFS beside the SQS of ministack, which takes any credentials."""
+    with _started(seaweedfs, folder / "weed") as store, _started(ministack, folder / "ministack") as queues:
+        places = {"aws_endpoint_url_s3": store.endpoint, "aws_endpoint_url_sqs": queues.endpoint}
+        yield _keys(store, aws_endpoint_url="", **places)
+
+
+@contextlib.contextmanager
+def _started(make: Callable[[Path], Server], folder: Path) -> Iterator[Server]:
+    folder.mkdir()
+    with make(folder) as server:
+        yield server
+
+
+def _keys(store: Server, **places: str) -> Keys:
+    make_bucket(store, "relay")
+    return {**places, "aws_access_key_id": store.credentials[0], "aws_secret_key": store.credentials[1]}
+
+
+SERVERS: dict[str, Servers] = {"embedded": on_embedded, "moto": on_moto, "seaweed": on_seaweed}
