@@ -4,11 +4,22 @@ import argparse
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from tests.chaos import flow, kills, mode4, mutants
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
+
+
+class Outcome(Protocol):
+    """What every proof ends with."""
+
+    violations: list[str]
+
+    def table(self) -> str:
+        """For a person and for the log."""
 
 
 def main() -> int:
@@ -63,7 +74,7 @@ def _mode4(folder: Path, options: argparse.Namespace) -> mode4.Outcome:
     return mode4.run(folder, options.endpoint, words, options.minutes * 60)
 
 
-_PROOFS = {"flow": _flow, "kills": _kills, "mode4": _mode4}
+_PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {"flow": _flow, "kills": _kills, "mode4": _mode4}
 
 
 if __name__ == "__main__":
