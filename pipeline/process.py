@@ -88,3 +88,7 @@ def child(link: Link, role: str, context: Context, *work: object) -> None:
     except Exception:
         log.exception("an error of the program; this process ends and another takes its place")
         raise SystemExit(1) from None
+    finally:
+        # The interpreter, on its way out, hands SIGTERM back to the kernel: asked to stop just then, a process whose
+        # work is done would seem to have been killed. What is ignored stays ignored.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)

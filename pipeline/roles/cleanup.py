@@ -10,6 +10,7 @@ from pipeline.roles.clients import READY_SECONDS, aws_of
 from pipeline.soak import cleanup
 from pipeline.soak.cleanup import Left
 
+_COUNTS_LAG_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +36,10 @@ def _remove(left: Left, context: Context) -> None:
         places, prefix = left.places(settings), left.prefix(settings)
         aws = aws_of(replace(context, settings=places))
         store = aws.store(places.own_folder / "multipart", 4, writes=False)
-        messages = sum(cleanup.remove_messages(queue, store.bucket, prefix) for queue in aws.existing_queues())
+        patience = settings.visibility_seconds + _COUNTS_LAG_SECONDS
+        messages = sum(
+            cleanup.remove_messages(queue, store.bucket, prefix, patience) for queue in aws.existing_queues()
+        )
         store.abandon_uploads()
         objects = cleanup.remove_objects(store, prefix, left.run, marked_alone=left.in_place)
     folders = cleanup.remove_folders(left, settings)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +23,7 @@ log = logging.getLogger(__name__)
 
 _MESSAGES = 10_000
 """The most that are looked at in one queue: each is hidden from others meanwhile."""
-_POLLS = 3
-_POLL_SECONDS = 1
+_POLL_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,23 @@ def needs_aws(left: Left, settings: Settings) -> bool:
     return left.in_place or settings.aws_endpoint_url != EMBEDDED
 
 
-def remove_messages(queue: MessageQueue, bucket: str, prefix: str) -> int:
-    """Delete the messages that announce nothing but keys below `prefix`; others go back. How many were deleted."""
-    deleted, others, empty = 0, list[str](), 0
+def remove_messages(queue: MessageQueue, bucket: str, prefix: str, seconds: float) -> int:
+    """Delete the messages that announce nothing but keys below `prefix`; others go back. How many were deleted.
+
+    What a poller had in hand when it was killed is waited for, `seconds` at most: the visibility of a message.
+    """
+    deleted, others, give_up_at = 0, dict[str, str](), time.monotonic() + seconds
     try:
-        while empty < _POLLS and deleted + len(others) < _MESSAGES:
+        while deleted + len(others) < _MESSAGES:
             messages = queue.receive(10, _POLL_SECONDS)
-            empty = 0 if messages else empty + 1
             ours = [message.receipt for message in messages if _announces(message, bucket, prefix)]
-            others += [message.receipt for message in messages if message.receipt not in ours]
+            others |= {message.id: message.receipt for message in messages if message.receipt not in ours}
             if ours:
                 deleted += sum(outcome is None for outcome in queue.delete(ours))
+            if not messages and (queue.depth().in_flight <= len(others) or time.monotonic() >= give_up_at):
+                break
     finally:  # held until now, so that none is received twice
-        for batch in batches(others):
+        for batch in batches(others.values()):
             queue.extend(batch, 0)
     return deleted
 

@@ -39,7 +39,7 @@ class Feeder:
         self._ready: deque[File] = deque(File(number, 1) for number in range(1, run.options.files + 1))
         self._sending = threading.Lock()
         self._bytes = 0
-        self._next_at = time.monotonic()
+        self._began = self._next_at = time.monotonic()
         self._random = random.Random(run.seed)  # noqa: S311  # which process is killed is no secret
         self._kill_at = self._next_at + _CHAOS_SECONDS[0]
         self._finished = self._done = False
@@ -76,7 +76,7 @@ class Feeder:
         reason = ""
         if stop.requested:
             reason = "Ctrl-C"
-        elif options.duration is not None and time.monotonic() - self._run.began >= options.duration:
+        elif options.duration is not None and time.monotonic() - self._began >= options.duration:
             reason = "duration"
         elif options.max_bytes is not None and self._bytes >= options.max_bytes:
             reason = "max-bytes"

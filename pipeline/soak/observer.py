@@ -1,6 +1,7 @@
 """What a person sees of a soak test: the state while it runs, and the report of it."""
 
 import platform
+import shlex
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields
@@ -73,7 +74,7 @@ class Observer:
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             ended_by=ended_by,
             seconds=judge.now,
-            passed=not judge.accounts.violations and not unsettled and not judge.failed,
+            passed=not (judge.accounts.violations or unsettled or judge.failed or not judge.accounts.totals[STAGES[0]]),
             chaos=run.options.chaos,
             totals=dict(judge.accounts.totals),
             bytes_sent=judge.sent,
@@ -92,11 +93,11 @@ class Observer:
         )
 
     def _remains(self) -> str:
-        run, settings = self._run, self._settings
-        where = run.subfolder and f"{run.subfolder} in its folders"
-        things = f"{where or run.root}, s3://{settings.aws_s3_bucket}/{settings.aws_s3_folder}/{run.subfolder}"
-        again = f"python main.py -Mode 4 --config {run.config} --cleanup {run.id}"
-        return f"left behind: {things.rstrip('/')}, and the queue {settings.aws_sqs}\nto remove it: {again}"
+        """What is still there of a run that settled everything: its log and ledger, and a queue that is empty."""
+        run = self._run
+        where = f"{run.subfolder} in each of the folders" if run.subfolder else str(run.root)
+        again = shlex.join(["python", "main.py", "-Mode", "4", "--config", str(run.config), "--cleanup", run.id])
+        return f"left behind: {where}\nto remove it: {again}"
 
     def note(self, text: str) -> None:
         """Something to be told that no log has."""

@@ -87,7 +87,7 @@ def read(options: argparse.Namespace) -> SoakOptions:
 
 def given(options: argparse.Namespace) -> list[str]:
     """The options of Mode 4 that stand on the command line: no other mode knows them."""
-    found = {name: getattr(options, name, None) for name in _NAMES}
+    found = {name: getattr(options, name, None) for name in SoakOptions.__dataclass_fields__}
     return [f"--{name.replace('_', '-')}" for name, value in found.items() if value not in (None, False)]
 
 
