@@ -24,6 +24,7 @@ PROBE = ".relay-probe-"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _F_SETLEASE = 1024
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20
 
 # Local file systems whose leases tell the truth (statfs(2), linux/magic.h). FUSE grants leases under an open writer.
 _LEASE_FILE_SYSTEMS = {
@@ -149,6 +150,15 @@ def name_process(name: str) -> bool:
     Of a longer one the first 15 are shown. False where there is no such service: it keeps the interpreter's name.
     """
     return _libc is not None and _libc.prctl(_PR_SET_NAME, os.fsencode(name), 0, 0, 0) == 0
+
+
+def give_back_memory() -> bool:
+    """Have large blocks returned to the system as soon as they are free; False where the allocator is another one.
+
+    glibc raises the size from which it does so to that of the largest block it saw (mallopt(3), M_MMAP_THRESHOLD), and
+    every thread then keeps a heap of bodies of several MiB.
+    """
+    return hasattr(_libc, "mallopt") and _libc is not None and _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) == 1
 
 
 def try_lock(fd: int) -> bool:

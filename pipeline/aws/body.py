@@ -48,12 +48,14 @@ class Section(io.RawIOBase):
 
 def body_of(fd: int, start: int, size: int) -> bytes | Section:
     """So many bytes of an open file; LaterError where it ends before (a request would wait for the rest)."""
-    section = Section(fd, start, size)
     if size > PART_SIZE:
-        return section
-    data = section.readall()
-    if len(data) != size:
-        raise LaterError("the file became shorter while it was uploaded")
+        return Section(fd, start, size)
+    data = os.pread(fd, size, start)  # all at once: readall() would ask for 8 KiB a time, and grow what it has
+    while len(data) < size:
+        more = os.pread(fd, size - len(data), start + len(data))
+        if not more:
+            raise LaterError("the file became shorter while it was uploaded")
+        data += more
     return data
 
 

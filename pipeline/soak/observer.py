@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from importlib import metadata
 
-from app_properties import Settings
+from app_properties import Settings, key_of
 from pipeline.local_aws import PACKAGE
 from pipeline.names import human_size
 from pipeline.ports import MessageQueue
@@ -176,7 +176,8 @@ def _versions() -> dict[str, str]:
 
 def _configuration(settings: Settings) -> dict[str, str]:
     """Every key in force; `repr=False` marks the secrets, as everywhere."""
-    return {item.name: _text(getattr(settings, item.name)) for item in fields(settings) if item.repr}
+    shown = [item for item in fields(settings) if item.repr]
+    return {key_of(item.name, item.metadata["section"]): _text(getattr(settings, item.name)) for item in shown}
 
 
 def _text(value: object) -> str:
