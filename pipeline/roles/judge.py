@@ -16,7 +16,7 @@ from pipeline.soak import report
 from pipeline.soak.judge import Judge, wait
 from pipeline.soak.observer import Observer
 from pipeline.soak.run import Run
-from pipeline.soak.view import LiveView, PlainView, View, final
+from pipeline.soak.view import LiveView, PlainView, View, final, say
 
 _STEP_SECONDS = 0.05
 _SAMPLE_SECONDS = 1.0
@@ -45,8 +45,8 @@ def run(context: Context, link: Link, stop: Stop, soak: Run) -> None:
     judge.close()
     observer.gauge.close()
     found = observer.report(judge.failed or (_AT_ONCE if hurry.is_set() else judge.finished))
-    page = report.write(found, soak.reports)
-    print("\n".join([*final(found), f"report: {page}"]), flush=True)
+    say(sys.stdout, "\n".join(final(found)))
+    say(sys.stdout, f"report: {report.write(found, soak.reports)}")
     if not found.passed:
         raise SystemExit(1)
 

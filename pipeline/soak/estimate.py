@@ -16,8 +16,11 @@ _SQS, _SQS_FIFO = 0.40 / 1_000_000, 0.50 / 1_000_000
 _OUT = 0.09 / 1_000**3
 _PUTS_A_FILE, _GETS_A_FILE, _MESSAGES_A_FILE = 1.1, 2.2, 3.0
 """With parts and repeats: PUT; GET and HEAD; send, receive and delete (batches make it fewer)."""
-_POLLS_A_SECOND = 1 / 20 + 1
-"""An idle long poll takes 20 s; the depth of the queue is asked for once a second."""
+_POLLS_A_SECOND = 1 / 20 + 2
+"""An idle long poll takes 20 s; the depths of the queue and of its dead letters are asked for once a second."""
+_OVERHEAD = 1 << 10
+"""Bytes that the headers of its requests weigh, about: the least that a file counts for, or limits in bytes would let
+empty files go on for ever."""
 
 
 class Estimate(NamedTuple):
@@ -39,8 +42,8 @@ class Estimate(NamedTuple):
 
 def estimate(max_bytes: int, mean_size: float, seconds: float | None, rate: float | None, *, fifo: bool) -> Estimate:
     """For `max_bytes` sent and received in files of `mean_size`, or as few as `rate` and `seconds` allow."""
-    one_way = max_bytes / 2
-    files = one_way / max(mean_size, 1.0)
+    files = max_bytes / 2 / max(mean_size, _OVERHEAD)
+    one_way = files * mean_size
     if rate is not None and seconds is not None:
         files = min(files, rate * seconds)
         one_way = min(one_way, files * mean_size)
@@ -48,6 +51,11 @@ def estimate(max_bytes: int, mean_size: float, seconds: float | None, rate: floa
     s3, sqs = files * (_PUTS_A_FILE + _GETS_A_FILE), files * _MESSAGES_A_FILE + polls
     dollars = files * (_PUTS_A_FILE * _PUT + _GETS_A_FILE * _GET) + sqs * (_SQS_FIFO if fifo else _SQS) + one_way * _OUT
     return Estimate(round(files), round(s3), round(sqs), round(one_way), dollars)
+
+
+def counted(size: int) -> int:
+    """What a file of `size` bytes counts for towards --max-bytes, there and back."""
+    return 2 * max(size, _OVERHEAD)
 
 
 def is_loopback(url: str) -> bool:

@@ -16,6 +16,7 @@ from pipeline.names import key_for
 from pipeline.ports import LaterError, ObjectStore, PausedError
 from pipeline.process import Stop
 from pipeline.soak.content import File
+from pipeline.soak.estimate import counted
 from pipeline.soak.run import Run
 from pipeline.soak.usage import victims
 
@@ -104,7 +105,7 @@ class Feeder:
                 output.write(block)
         if place != target:
             place.rename(target)
-        self._bytes += 2 * self._recipe.size(file)
+        self._bytes += counted(self._recipe.size(file))
         self._tell("dropped", file, time.monotonic())
 
     def _take(self, words: tuple[Any, ...], pool: ThreadPoolExecutor) -> None:
@@ -123,7 +124,10 @@ class Feeder:
         while not self._deleted(key_for(self._settings.aws_s3_folder, path).text, version_id):
             self._over.wait(_RETRY_SECONDS)
         for folder in (self._settings.downloaded, self._settings.uploaded):
-            Path(folder, path).unlink()
+            try:
+                Path(folder, path).unlink()
+            except FileNotFoundError:
+                self._tell("vanished", file, folder.name)
         self._tell("swept", file)
         self._ready.append(file.next)
 

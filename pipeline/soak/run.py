@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from app_properties import Settings
 from pipeline.names import SOAK
+from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak.content import Recipe
 from pipeline.soak.options import SoakOptions
 
@@ -72,7 +74,16 @@ def begin(settings: Settings, options: SoakOptions, config: Path) -> Run:
 
 
 def note(run: Run) -> None:
-    """Leave a note in the run's own folder, by which it is found again. OSError."""
+    """Leave a note in the run's own folder, by which it is found again, and see that a report can be written.
+
+    StartupError (exit code 2) if it cannot: after a day is too late to find that out.
+    """
+    try:
+        run.reports.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=run.reports).close()
+    except OSError as error:
+        text = f"--report: nothing can be written to {run.reports}: {error.strerror}; make room, or name another folder"
+        raise StartupError(text, EXIT_USAGE) from error
     run.root.mkdir(parents=True, exist_ok=True)
     kept = {"in_place": run.options.in_place, "config": str(run.config.absolute())}
     (run.root / NOTE).write_text(json.dumps(kept), encoding="utf-8")

@@ -1,5 +1,6 @@
 """What a person sees of a soak test: a picture that is drawn anew while it runs, or plain lines, and the outcome."""
 
+import contextlib
 from collections import Counter
 from typing import Protocol, Self, TextIO
 
@@ -71,10 +72,16 @@ class PlainView(View):
         """Write the line, if it is time."""
         if status.seconds >= self._next:
             self._next = status.seconds + _PLAIN_SECONDS
-            print(line(status), file=self._stream, flush=True)
+            say(self._stream, line(status))
 
     def stop(self) -> None:
         """Nothing is left open; the stream is not its own."""
+
+
+def say(stream: TextIO, text: str) -> None:
+    """Write a line; nobody reading any more ends no test."""
+    with contextlib.suppress(OSError):
+        print(text, file=stream, flush=True)
 
 
 def line(status: Status) -> str:

@@ -71,6 +71,7 @@ def test_the_estimate_is_of_the_right_size() -> None:
     assert 0.048 < found.dollars < 0.06
     assert "537 files: 537 MB up" in str(found)
     assert estimate(1 << 30, 1e6, 60, 1, fifo=False).files == 60
+    assert estimate(1 << 30, 0, None, None, fifo=False).files == 1 << 19  # empty ones count for their headers
 
 
 @pytest.mark.parametrize(
