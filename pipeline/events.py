@@ -1,7 +1,9 @@
 """Kernel events about Watch. They only wake the watcher: a full scan finds what they miss."""
 
 import contextlib
+import importlib
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,10 @@ log = logging.getLogger(__name__)
 _WAKING = {"created", "moved", "closed"}
 
 
+# Of watchdog 7 and of watchdog 6.
+_HOLDERS = (("inotify_move_event_grouper", "InotifyMoveEventGrouper"), ("inotify_buffer", "InotifyBuffer"))
+
+
 class _Waker(FileSystemEventHandler):
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
@@ -25,9 +31,21 @@ class _Waker(FileSystemEventHandler):
             self._wake.set()
 
 
+def _hold_nothing_back() -> None:
+    """watchdog keeps the first half of a rename for half a second, to pair it with the other, and all that follows it.
+
+    A claimed file is such a half, so whatever is dropped right after it would be heard half a second late. Here a pair
+    means nothing.
+    """
+    for module, name in _HOLDERS if sys.platform == "linux" else ():
+        with contextlib.suppress(ModuleNotFoundError):
+            getattr(importlib.import_module(f"watchdog.observers.{module}"), name).delay = 0.0
+
+
 @contextlib.contextmanager
 def watch_events(folder: Path, wake: threading.Event) -> Iterator[None]:
     """Set `wake` when something may have become complete in `folder`; without events the scan goes on alone."""
+    _hold_nothing_back()
     observer = Observer()
     try:
         observer.schedule(_Waker(wake), str(folder), recursive=True)

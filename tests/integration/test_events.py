@@ -1,0 +1,55 @@
+"""Kernel events through the real library: what wakes the watcher, and how soon."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.events import watch_events
+
+SOON = 0.25
+"""Seconds; half of what the library holds events back by itself."""
+
+
+def woken(wake: threading.Event) -> float:
+    """Seconds until it is set."""
+    started = time.monotonic()
+    assert wake.wait(5), "no event"
+    return time.monotonic() - started
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for name in ("watch", "queued"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "watch", tmp_path / "queued"
+
+
+def test_what_follows_a_claim_is_heard_at_once(folders: tuple[Path, Path]) -> None:
+    """A file that leaves by a rename holds nothing back that comes after it."""
+    watch, queued = folders
+    wake = threading.Event()
+    waits = []
+    with watch_events(watch, wake):
+        for number in range(5):
+            wake.clear()
+            (watch / f"{number}").write_bytes(b"1")
+            waits.append(woken(wake))
+            (watch / f"{number}").rename(queued / f"{number}")
+    assert sorted(waits)[2] < SOON, waits
+
+
+def test_a_rename_within_is_heard(folders: tuple[Path, Path]) -> None:
+    """The end of many a copy: `x.part` becomes `x`, also in a folder that came later."""
+    watch, _ = folders
+    wake = threading.Event()
+    with watch_events(watch, wake):
+        (watch / "below").mkdir()
+        for place in (watch, watch / "below"):
+            (place / "x.part").write_bytes(b"1")
+            while wake.wait(SOON):  # until nothing more is said of that
+                wake.clear()
+            (place / "x.part").rename(place / "x")
+            woken(wake)
+            wake.clear()
