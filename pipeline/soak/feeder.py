@@ -56,8 +56,8 @@ class Feeder:
                 self._tell("failed", f"{type(error).__name__}: {error}")
                 raise
             finally:
-                self._over.set()  # or a delete that is tried again and again would be waited for
                 pool.shutdown(wait=False, cancel_futures=True)
+                self._over.set()  # or a delete that is tried again and again would be waited for
 
     def _feed(self, stop: Stop, pool: ThreadPoolExecutor) -> None:
         self._settings.watch.joinpath(self._run.subfolder).mkdir(parents=True, exist_ok=True)
