@@ -121,6 +121,11 @@ class Settings:
         return self.state_root / self.folder_for_failed_messages
 
     @property
+    def all_embedded(self) -> bool:
+        """Whether S3 and SQS are both the program's own: no request leaves this machine."""
+        return self.aws_endpoint_url == values.EMBEDDED and not (self.aws_endpoint_url_s3 or self.aws_endpoint_url_sqs)
+
+    @property
     def durable(self) -> bool:
         """Whether what is said done has to survive a power cut."""
         return self.durability == "power"

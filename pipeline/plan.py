@@ -94,7 +94,7 @@ def _refuse_hasty(asked: options.SoakOptions, settings: Settings) -> None:
 
 
 def _agreed(asked: options.SoakOptions, settings: Settings) -> options.SoakOptions:
-    if settings.aws_endpoint_url == EMBEDDED:
+    if settings.all_embedded:
         return asked
     from pipeline.soak.consent import agree  # noqa: PLC0415  # it brings boto3, which no other parent needs
 

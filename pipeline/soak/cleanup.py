@@ -13,17 +13,17 @@ from pathlib import Path
 from app_properties import Settings
 from pipeline.locks import lock_side
 from pipeline.notice import UnreadableError, decode
-from pipeline.ports import LaterError, MessageQueue, ObjectStore, Received, batches
+from pipeline.ports import LaterError, MessageQueue, ObjectStore, Received, RelayError, batches
 from pipeline.soak.content import file_of
 from pipeline.soak.options import ALL, is_run
 from pipeline.soak.run import METADATA, NOTE, own_places, root, subfolder
-from pipeline.values import EMBEDDED
+from pipeline.spool import REASONS
 
 log = logging.getLogger(__name__)
 
 _MESSAGES = 10_000
 """The most that are looked at in one queue: each is hidden from others meanwhile."""
-_POLL_SECONDS = 2
+_POLLS, _POLL_SECONDS = 3, 1
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class Left:
 
 def find(settings: Settings, which: str, *, in_place: bool) -> list[Left]:
     """The runs that this machine knows, or the one that was named; `in_place`: so was that, if no note says it."""
-    known = {path.name: path / NOTE for path in root(settings).glob("*") if is_run(path.name)}
-    wanted = sorted(known) if which == ALL else [which]
-    return [Left(run, _was_in_place(known[run]) if run in known else in_place) for run in wanted]
+    if which != ALL:
+        return [Left(which, _was_in_place(root(settings) / which / NOTE, unless_said=in_place))]
+    known = sorted(path.name for path in root(settings).glob("*") if is_run(path.name))
+    return [Left(run, _was_in_place(root(settings) / run / NOTE, unless_said=False)) for run in known]
 
 
 def lock(left: Sequence[Left], settings: Settings) -> list[int]:
@@ -62,7 +63,7 @@ def lock(left: Sequence[Left], settings: Settings) -> list[int]:
 
 def needs_aws(left: Left, settings: Settings) -> bool:
     """Whether objects and messages lie anywhere but in its own folder."""
-    return left.in_place or settings.aws_endpoint_url != EMBEDDED
+    return left.in_place or not settings.all_embedded
 
 
 def remove_messages(queue: MessageQueue, bucket: str, prefix: str, seconds: float) -> int:
@@ -70,7 +71,8 @@ def remove_messages(queue: MessageQueue, bucket: str, prefix: str, seconds: floa
 
     What a poller had in hand when it was killed is waited for, `seconds` at most: the visibility of a message.
     """
-    deleted, others, give_up_at = 0, dict[str, str](), time.monotonic() + seconds
+    deleted, others, empty = 0, dict[str, str](), 0
+    give_up_at = time.monotonic() + seconds
     try:
         while deleted + len(others) < _MESSAGES:
             messages = queue.receive(10, _POLL_SECONDS)
@@ -78,11 +80,11 @@ def remove_messages(queue: MessageQueue, bucket: str, prefix: str, seconds: floa
             others |= {message.id: message.receipt for message in messages if message.receipt not in ours}
             if ours:
                 deleted += sum(outcome is None for outcome in queue.delete(ours))
-            if not messages and (queue.depth().in_flight <= len(others) or time.monotonic() >= give_up_at):
+            empty = 0 if messages else empty + 1  # SQS may ask but a part of its servers
+            if empty >= _POLLS and (queue.depth().in_flight <= len(others) or time.monotonic() >= give_up_at):
                 break
     finally:  # held until now, so that none is received twice
-        for batch in batches(others.values()):
-            queue.extend(batch, 0)
+        _give_back(queue, list(others.values()))
     return deleted
 
 
@@ -95,11 +97,11 @@ def remove_objects(store: ObjectStore, prefix: str, run: str, *, marked_alone: b
             if marked_alone and stored.metadata.get(METADATA) != run:
                 log.info("left alone, as soak test %s did not make it: s3://%s/%s", run, store.bucket, key)
                 break
-            if stored == before:
+            if (stored.etag, stored.version_id) == before:
                 raise LaterError(f"DELETE s3://{store.bucket}/{key}: the object is still there; try again later")
             # Where the bucket keeps versions, the one before it appears.
             store.delete(key, stored.version_id)
-            before, count = stored, count + 1
+            before, count = (stored.etag, stored.version_id), count + 1
     return count
 
 
@@ -109,15 +111,25 @@ def remove_folders(left: Left, settings: Settings) -> list[Path]:
     if left.in_place:
         places = (settings.watch, settings.queued, settings.uploaded, settings.failed, settings.downloaded)
         removed += [place / subfolder(left.run) for place in places]
-        removed += [settings.failed / ".reason" / subfolder(left.run)]
-        for folder in removed[1:]:
+        removed += [settings.failed / REASONS / subfolder(left.run)]
+    there = [folder for folder in removed if folder.is_dir() and not folder.is_symlink()]
+    for folder in removed[1:]:
+        if folder in there:
             _remove_own_files(folder)
-    there = [folder for folder in removed if folder.exists()]
     if removed[0] in there:
         shutil.rmtree(removed[0])
     with suppress(OSError):  # others are in it
         root(settings).rmdir()
     return [folder for folder in there if not folder.exists()]
+
+
+def _give_back(queue: MessageQueue, receipts: list[str]) -> None:
+    """At once; what cannot be given back comes back when its visibility ends."""
+    for batch in batches(receipts):
+        try:
+            queue.extend(batch, 0)
+        except RelayError as error:
+            log.warning("%d messages go back later: %s", len(batch), error)
 
 
 def _remove_own_files(folder: Path) -> None:
@@ -141,12 +153,12 @@ def _announces(message: Received, bucket: str, prefix: str) -> bool:
     return bool(notices) and all(notice.bucket == bucket and notice.key.startswith(prefix) for notice in notices)
 
 
-def _was_in_place(note: Path) -> bool:
+def _was_in_place(note: Path, *, unless_said: bool) -> bool:
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))
-    except FileNotFoundError:  # it was stopped before it began
-        return False
+    except FileNotFoundError:  # it was stopped before it began, or ran on another machine
+        return unless_said
     except (OSError, ValueError) as error:
-        log.warning("%s cannot be read (%s); taken for a run on its own places", note, error)
-        return False
-    return isinstance(kept, dict) and kept.get("in_place") is True
+        log.warning("%s cannot be read (%s); taken for a run %s", note, error, "in place" if unless_said else "apart")
+        return unless_said
+    return kept.get("in_place") is True if isinstance(kept, dict) else unless_said

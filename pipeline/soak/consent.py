@@ -9,13 +9,16 @@ from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak.estimate import DEFAULT_MAX_BYTES, estimate, is_loopback
 from pipeline.soak.options import SoakOptions
 
+_EMBEDDED = "http://127.0.0.1"
+"""Where the embedded server will be: it is not started yet, and one of S3 and SQS may be elsewhere."""
+
 
 def agree(asked: SoakOptions, settings: Settings) -> SoakOptions:
     """What was asked, within a limit of bytes where requests leave this machine; there a person has to agree.
 
     StartupError (exit code 2) where nobody does.
     """
-    aws = Aws(settings)
+    aws = Aws(settings, _EMBEDDED)
     endpoints = sorted({aws.describe_endpoint(service) for service in ("s3", "sqs")})
     if all(is_loopback(endpoint) for endpoint in endpoints):
         return asked

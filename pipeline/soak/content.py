@@ -8,10 +8,13 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 BLOCK = 1 << 20
 """Bytes that are made at a time."""
+
+HEAD = 200
+"""Bytes that hold the first line of a file."""
 
 MULTIPART = (32 << 20) + 1
 """Bytes of the one file of the mix that travels in parts: just above what the uploader sends in one request."""
@@ -121,7 +124,7 @@ class Recipe(NamedTuple):
             yield header[:length] + noise[len(header) :] if number == 0 else noise
 
     def identify(self, head: bytes) -> File | None:
-        """Which file of this run a content says it is, from its first 200 bytes; else None."""
+        """Which file of this run a content says it is, from its first HEAD bytes; else None."""
         found = _HEADER.match(head)
         return File(int(found[2]), int(found[3])) if found and found[1].decode() == self.run else None
 
@@ -136,3 +139,15 @@ def first_difference(expected: bytes, found: bytes) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if expected[:middle] == found[:middle] else (low, middle - 1)
     return low
+
+
+def difference(found: BinaryIO, expected: Iterator[bytes]) -> int | None:
+    """The offset of the first byte of an open file that is not as it has to be; None if all are."""
+    found.seek(0)
+    at = 0
+    for block in expected:
+        got = found.read(len(block))
+        if got != block:
+            return at + first_difference(block, got)
+        at += len(block)
+    return at if found.read(1) else None

@@ -18,7 +18,7 @@ from pipeline.process import Stop
 from pipeline.soak.content import File
 from pipeline.soak.estimate import counted
 from pipeline.soak.run import Run
-from pipeline.soak.usage import victims
+from pipeline.soak.usage import kill, victims
 
 log = logging.getLogger(__name__)
 
@@ -45,28 +45,32 @@ class Feeder:
         self._kill_at = self._next_at + _CHAOS_SECONDS[0]
         self._finished = self._done = False
         self._sweeps: deque[Future[None]] = deque()
+        """Those that are over."""
         self._over = threading.Event()
 
     def feed(self, stop: Stop) -> None:
         """Until the judge says that it is done. What ends it before is told to the judge as well."""
-        try:
-            self._feed(stop)
-        except Exception as error:
-            self._tell("failed", f"{type(error).__name__}: {error}")
-            raise
-
-    def _feed(self, stop: Stop) -> None:
-        self._settings.watch.joinpath(self._run.subfolder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_SWEEPERS, "sweeper") as pool:
-            while not self._done:
-                self._raise_failures()
-                self._finish_at_limit(stop)
-                busy = self._drop_next()
-                if self._run.options.chaos and not self._finished:
-                    self._kill_one()
-                while self._judge.poll(0 if busy else _WAIT_SECONDS):
-                    self._take(self._judge.recv(), pool)
-                    busy = True
+            try:
+                self._feed(stop, pool)
+            except Exception as error:
+                self._tell("failed", f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._over.set()  # or a delete that is tried again and again would be waited for
+
+    def _feed(self, stop: Stop, pool: ThreadPoolExecutor) -> None:
+        self._settings.watch.joinpath(self._run.subfolder).mkdir(parents=True, exist_ok=True)
+        while not self._done:
+            self._raise_failures()
+            self._finish_at_limit(stop)
+            busy = self._drop_next()
+            if self._run.options.chaos and not self._finished:
+                self._kill_one()
+            while self._judge.poll(0 if busy else _WAIT_SECONDS):
+                self._take(self._judge.recv(), pool)
+                busy = True
 
     def _tell(self, *words: object) -> None:
         with self._sending:
@@ -111,12 +115,11 @@ class Feeder:
     def _take(self, words: tuple[Any, ...], pool: ThreadPoolExecutor) -> None:
         what, *rest = words
         if what == "settled":
-            self._sweeps.append(pool.submit(self._sweep, *rest))
+            pool.submit(self._sweep, *rest).add_done_callback(self._sweeps.append)
         elif what == "lost":
             self._ready.append(File(next(self._numbers), 1))
         else:
             self._done = True
-            self._over.set()
 
     def _sweep(self, file: File, version_id: str | None) -> None:
         """Remove what is left of a settled file, and let its next version follow."""
@@ -141,7 +144,7 @@ class Feeder:
 
     def _raise_failures(self) -> None:
         """What a sweeper could not do is an error of the run."""
-        while self._sweeps and self._sweeps[0].done():
+        while self._sweeps:
             self._sweeps.popleft().result()
 
     def _kill_one(self) -> None:
@@ -151,5 +154,5 @@ class Feeder:
         self._kill_at = now + self._random.uniform(*_CHAOS_SECONDS)
         if living := victims(self._run.parent, _VICTIMS):
             role, process = self._random.choice(living)
-            process.kill()
-            self._tell("killed", role)
+            if kill(process):
+                self._tell("killed", role)

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import select
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -14,7 +16,7 @@ from app_properties import Settings
 from pipeline.names import RESERVED, key_for, printable, reason_name, with_name
 from pipeline.ports import ObjectStore, RelayError, StoredObject
 from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, GENERATED, UPLOADED, Accounts
-from pipeline.soak.content import BLOCK, File, file_of, first_difference
+from pipeline.soak.content import HEAD, File, difference, file_of
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
 from pipeline.spool import REASONS
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _LOOKERS = 8
 _LOOK_AGAIN_SECONDS = 1.0
+_LAST_WORD_SECONDS = 1.0
 
 
 class Judge:
@@ -51,6 +54,10 @@ class Judge:
         self._look_at: dict[File, float] = {}
         self._stored: dict[File, StoredObject] = {}
         self._pool = ThreadPoolExecutor(_LOOKERS, "look")
+        self._words: deque[tuple[Any, ...]] = deque()
+        """What the feeder is still to be told."""
+        self._room = select.poll()
+        self._room.register(feeder.fileno(), select.POLLOUT)
 
     @property
     def now(self) -> float:
@@ -60,20 +67,24 @@ class Judge:
     def step(self) -> None:
         """Look at everything once."""
         # Listed before the feeder's words are taken: whatever is listed has been announced by then.
-        listed = [(stage, list(self._list(folder))) for stage, folder in self._places()]
-        self.waiting = {stage: len(files) for stage, files in listed}
+        listed = [(stage, folder, list(self._list(folder))) for stage, folder in self._places()]
+        self.waiting = {stage: len(files) for stage, _, files in listed}
         self._hear()
-        for stage, files in listed:
+        for stage, folder, files in listed:
             for path, inode in files:
-                self._judge(stage, path, inode)
+                self._judge(stage, folder, path, inode)
+        if len(self._seen) > self.waiting[ANNOUNCED] + self.waiting[DELIVERED]:  # some are gone that nobody swept
+            there = {path for _, _, files in listed for path, _ in files}
+            self._seen = {path: inode for path, inode in self._seen.items() if path in there}
         self._ask_store()
         for file in self.accounts.expire(self.now, self._refusal):
-            self._feeder.send(("lost",))
+            self._words.append(("lost",))
             log.error("not settled in time: %s", file.name)
         for file in list(self.accounts.settled()):
             if file not in self._sweeping:
                 self._sweeping.add(file)
-                self._feeder.send(("settled", file, self._stored.pop(file).version_id))
+                self._words.append(("settled", file, self._stored.pop(file).version_id))
+        self._tell(0.0)
 
     @property
     def settled(self) -> bool:
@@ -82,8 +93,9 @@ class Judge:
 
     def close(self) -> None:
         """Let the feeder end."""
-        self._feeder.send(("done",))
-        self._pool.shutdown(cancel_futures=True)
+        self._words = deque([("done",)])
+        self._tell(_LAST_WORD_SECONDS)
+        self._pool.shutdown(wait=False, cancel_futures=True)  # the report waits for no store
 
     def _places(self) -> list[tuple[int, Path]]:
         settings = self._settings
@@ -104,6 +116,11 @@ class Judge:
                     yield path, path.lstat().st_ino
                 except FileNotFoundError:
                     continue  # it went on its way
+
+    def _tell(self, seconds: float) -> None:
+        """Send what the pipe takes, waiting so long: a feeder that waits for the judge to listen reads nothing."""
+        while self._words and self._room.poll(seconds * 1000):
+            self._feeder.send(self._words.popleft())
 
     def _hear(self) -> None:
         while self._feeder.poll(0):
@@ -141,7 +158,7 @@ class Judge:
         for _, folder in self._places():
             self._seen.pop(folder / self._run.path(file.name), None)
 
-    def _judge(self, stage: int, path: Path, inode: int) -> None:
+    def _judge(self, stage: int, folder: Path, path: Path, inode: int) -> None:
         """A file that is new at its place."""
         file = file_of(path.name)
         if stage <= CLAIMED:  # still the relay's, or about to be
@@ -150,44 +167,54 @@ class Judge:
             return
         if self._seen.get(path) == inode:
             return
+        if file is not None and path != folder / self._run.path(file.name):
+            file = None  # in a folder further down it is none of ours, whatever its name
         try:
             found = self._compare(path, file)
         except FileNotFoundError:  # swept meanwhile, or moved on
             return
         self._seen[path] = inode
         if found is None and file is not None:
-            self._right(stage, file)
+            self._right(stage, file, path)
         elif found is not None:
             self._wrong(file, path, found)
 
-    def _right(self, stage: int, file: File) -> None:
-        if stage == DELIVERED:
+    def _right(self, stage: int, file: File, path: Path) -> None:
+        account = self.accounts.account(file)
+        if stage != DELIVERED:
+            self.accounts.reached(file, stage)
+        elif account is not None and account.delivered is not None:  # what was there was replaced
+            self._wrong(file, path, _again(path, file))
+        else:
             self.received += self._recipe.size(file)
             latency = self.accounts.delivered(file, self.now)
             if latency is not None:
                 self.latencies.add(latency)
-        else:
-            self.accounts.reached(file, stage)
 
     def _compare(self, path: Path, file: File | None) -> tuple[str, str] | None:
         """None if a file is what its name says; else the kind of violation and what was found."""
-        where = printable(str(path))
+        whose = file if file is not None and self.accounts.knows(file) else None
+        at = None
         with path.open("rb") as found:
-            head = found.read(200)
-            found.seek(0)
-            own = self._recipe.identify(head)
-            if file is not None and self.accounts.knows(file):
-                at = _difference(found, self._recipe.blocks(file))
+            own = self._recipe.identify(found.read(HEAD))
+            if whose is not None:
+                at = difference(found, self._recipe.blocks(whose))
                 if at is None:
                     return None
-                if own in (file, None):
-                    return "corrupt", f"{where}: byte {at} differs from what was dropped"
-        if own is not None and self._versions.get(own.drop, 0) >= own.version:
-            account = self.accounts.account(own)
-            again = account is None or account.delivered is not None or own == file
-            kind, said = ("duplicate", "again") if again else ("misnamed", "under another name")
-            return kind, f"{where}: the content of {own.name} {said}"
-        return "invented", f"{where}: nothing of this name or content was ever dropped"
+            if own is not None and self._versions.get(own.drop, 0) >= own.version:
+                differs = difference(found, self._recipe.blocks(own))
+                if differs is None:
+                    return self._elsewhere(path, own)
+                whose, at = (own, differs) if whose is None else (whose, at)
+        if whose is None:
+            return "invented", f"{printable(str(path))}: nothing of this name or content was ever dropped"
+        return "corrupt", f"{printable(str(path))}: byte {at} differs from what was dropped as {whose.name}"
+
+    def _elsewhere(self, path: Path, own: File) -> tuple[str, str]:
+        account = self.accounts.account(own)
+        if account is None or account.delivered is not None:
+            return _again(path, own)
+        return "misnamed", f"{printable(str(path))}: the content of {own.name} under another name"
 
     def _wrong(self, file: File | None, path: Path, found: tuple[str, str]) -> None:
         kind, text = found
@@ -225,15 +252,8 @@ class Judge:
         self.accounts.reached(file, UPLOADED)
 
 
-def _difference(found: Any, blocks: Iterator[bytes]) -> int | None:
-    """The offset of the first byte of an open file that is not as it has to be; None if all are."""
-    at = 0
-    for block in blocks:
-        got = found.read(BLOCK)
-        if got != block:
-            return at + first_difference(block, got)
-        at += len(block)
-    return at if found.read(1) else None
+def _again(path: Path, file: File) -> tuple[str, str]:
+    return "duplicate", f"{printable(str(path))}: the content of {file.name} again"
 
 
 def wait(wake: threading.Event, seconds: float) -> None:

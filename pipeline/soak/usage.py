@@ -138,6 +138,15 @@ def victims(parent_pid: int, roles: Iterable[str]) -> list[tuple[str, psutil.Pro
     return found
 
 
+def kill(process: psutil.Process) -> bool:
+    """Kill a process; False if it ended by itself just before."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
 def _children(parent: psutil.Process, *, deep: bool) -> list[psutil.Process]:
     try:
         return parent.children(recursive=deep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -15,7 +16,7 @@ import pytest
 
 from pipeline import kernel
 from pipeline.soak.facts import ProcessUse
-from pipeline.soak.usage import Reading, Tally, Usage, victims
+from pipeline.soak.usage import Reading, Tally, Usage, kill, victims
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -157,3 +158,12 @@ def test_a_longer_name_is_cut(start: Start) -> None:
     """15 bytes is what the kernel keeps."""
     child = start("a-name-of-more-than-15")
     assert psutil.Process(child.pid).name() == "a-name-of-more-"
+
+
+def test_a_process_that_ended_by_itself_is_not_killed() -> None:
+    """Between being found and being killed it may end; that is no error of the one who kills."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+        process = psutil.Process(program.pid)
+        assert kill(process)
+        assert program.wait(10) == -signal.SIGKILL
+    assert not kill(process)
