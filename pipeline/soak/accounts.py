@@ -47,6 +47,8 @@ class Accounts:
         """`deadline`: seconds after its drop by which a file has to be settled."""
         self._deadline = deadline
         self._open: dict[File, Account] = {}
+        self._versions: dict[int, int] = {}
+        """Drop → the last version that was generated."""
         self._violations: dict[tuple[str, str], Violation] = {}
         self.totals = dict.fromkeys(STAGES, 0)
         self.left_out = 0
@@ -55,6 +57,7 @@ class Accounts:
     def generated(self, file: File, now: float) -> None:
         """It is about to be written; whatever is seen of it from now on is no invention."""
         self._open[file] = Account(file, now)
+        self._versions[file.drop] = file.version
         self.totals[STAGES[GENERATED]] += 1
 
     def dropped(self, file: File, now: float) -> None:
@@ -104,6 +107,10 @@ class Accounts:
             return
         self._violations.setdefault((kind, name), Violation(kind, name, text, now))
 
+    def retract(self, kind: str, name: str) -> None:
+        """Something was said that turns out to be something else."""
+        self._violations.pop((kind, name), None)
+
     def expire(self, now: float, refusal: Callable[[File], str] = lambda _file: "") -> list[File]:
         """Report what is overdue; those that are so for the first time. A file that is only half known is lost too.
 
@@ -120,6 +127,10 @@ class Accounts:
                 where = refusal(account.file) or _where(account)
                 self.violate("lost", account.file.name, f"not settled {now - begun:.1f} s after its drop; {where}", now)
         return late
+
+    def existed(self, file: File) -> bool:
+        """Whether it was ever generated."""
+        return 0 < file.version <= self._versions.get(file.drop, 0)
 
     def knows(self, file: File) -> bool:
         """Whether it was generated and has not ended."""

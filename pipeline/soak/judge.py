@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from app_properties import Settings
-from pipeline.names import RESERVED, key_for, printable, reason_name, with_name
+from pipeline.names import RESERVED, key_for, reason_name, with_name
 from pipeline.ports import ObjectStore, RelayError, StoredObject
 from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, GENERATED, UPLOADED, Accounts
-from pipeline.soak.content import HEAD, File, difference, file_of
+from pipeline.soak.content import File, file_of
+from pipeline.soak.examiner import Examiner, Finding, again
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
 from pipeline.spool import REASONS
@@ -36,6 +37,9 @@ class Judge:
         self._run, self._settings, self._store, self._feeder = run, settings, store, feeder
         self._recipe = run.recipe
         self.accounts = Accounts(run.options.deadline)
+        self._examiner = Examiner(run.recipe, self.accounts)
+        self._strays: dict[File, list[Path]] = {}
+        """Where the content of a file lies under another name, while it has not arrived itself."""
         self.latencies = Latencies()
         self.finished = ""
         """Why the feeder drops no more."""
@@ -45,8 +49,6 @@ class Judge:
         self.sent = self.received = 0
         self.waiting: dict[int, int] = {}
         """Stage → files that lie in its folder now."""
-        self._versions: dict[int, int] = {}
-        """Drop → the last version that was generated."""
         self._seen: dict[Path, int] = {}
         """What was judged, by its inode."""
         self._sweeping: set[File] = set()
@@ -126,19 +128,24 @@ class Judge:
         while self._feeder.poll(0):
             what, *rest = self._feeder.recv()
             if what == "generated":
-                self._versions[rest[0].drop] = rest[0].version
                 self.accounts.generated(rest[0], self.now)
             elif what == "dropped":
                 self.sent += self._recipe.size(rest[0])
                 self.accounts.dropped(rest[0], rest[1] - self._run.began)
             elif what == "swept":
                 self._forget(rest[0])
+            elif what == "vanished":
+                self._vanished(*rest)
             elif what == "killed":
                 self.kills[rest[0]] = self.kills.get(rest[0], 0) + 1
             elif what == "failed":
                 self.failed = rest[0]
             else:
                 self.finished = rest[0]
+
+    def _vanished(self, file: File, folder: str) -> None:
+        """It was settled, and gone when it was to be removed."""
+        self.accounts.violate("lost", file.name, f"it vanished from {folder} after it had arrived there", self.now)
 
     def _refusal(self, file: File) -> str:
         """Why the relay gave a file up; empty if it did not."""
@@ -170,7 +177,7 @@ class Judge:
         if file is not None and path != folder / self._run.path(file.name):
             file = None  # in a folder further down it is none of ours, whatever its name
         try:
-            found = self._compare(path, file)
+            found = self._examiner.examine(path, file)
         except FileNotFoundError:  # swept meanwhile, or moved on
             return
         self._seen[path] = inode
@@ -184,46 +191,27 @@ class Judge:
         if stage != DELIVERED:
             self.accounts.reached(file, stage)
         elif account is not None and account.delivered is not None:  # what was there was replaced
-            self._wrong(file, path, _again(path, file))
+            self._wrong(file, path, again(path, file))
         else:
-            self.received += self._recipe.size(file)
-            latency = self.accounts.delivered(file, self.now)
-            if latency is not None:
-                self.latencies.add(latency)
+            self._arrived(file)
 
-    def _compare(self, path: Path, file: File | None) -> tuple[str, str] | None:
-        """None if a file is what its name says; else the kind of violation and what was found."""
-        whose = file if file is not None and self.accounts.knows(file) else None
-        at = None
-        with path.open("rb") as found:
-            own = self._recipe.identify(found.read(HEAD))
-            if whose is not None:
-                at = difference(found, self._recipe.blocks(whose))
-                if at is None:
-                    return None
-            if own is not None and self._versions.get(own.drop, 0) >= own.version:
-                differs = difference(found, self._recipe.blocks(own))
-                if differs is None:
-                    return self._elsewhere(path, own)
-                whose, at = (own, differs) if whose is None else (whose, at)
-        if whose is None:
-            return "invented", f"{printable(str(path))}: nothing of this name or content was ever dropped"
-        return "corrupt", f"{printable(str(path))}: byte {at} differs from what was dropped as {whose.name}"
+    def _arrived(self, file: File) -> None:
+        self.received += self._recipe.size(file)
+        latency = self.accounts.delivered(file, self.now)
+        if latency is not None:
+            self.latencies.add(latency)
+        for stray in self._strays.pop(file, ()):
+            self.accounts.retract("misnamed", _name_of(None, stray))
+            self._wrong(None, stray, again(stray, file))
 
-    def _elsewhere(self, path: Path, own: File) -> tuple[str, str]:
-        account = self.accounts.account(own)
-        if account is None or account.delivered is not None:
-            return _again(path, own)
-        return "misnamed", f"{printable(str(path))}: the content of {own.name} under another name"
-
-    def _wrong(self, file: File | None, path: Path, found: tuple[str, str]) -> None:
-        kind, text = found
-        log.error("%s: %s", kind, text)
-        name = str(path.relative_to(path.parent.parent)) if file is None else path.name
-        if kind == "corrupt" and file is not None:
-            self.accounts.spoil(file, kind, name, text, self.now)
-        else:
-            self.accounts.violate(kind, name, text, self.now)
+    def _wrong(self, file: File | None, path: Path, found: Finding) -> None:
+        log.error("%s: %s", found.kind, found.text)
+        if found.kind == "corrupt" and file is not None:
+            self.accounts.spoil(file, found.kind, path.name, found.text, self.now)
+            return
+        self.accounts.violate(found.kind, _name_of(file, path), found.text, self.now)
+        if found.kind == "misnamed" and found.whose is not None:
+            self._strays.setdefault(found.whose, []).append(path)
 
     def _ask_store(self) -> None:
         """Look for the object of every file that was archived, and again while it is missing."""
@@ -252,8 +240,9 @@ class Judge:
         self.accounts.reached(file, UPLOADED)
 
 
-def _again(path: Path, file: File) -> tuple[str, str]:
-    return "duplicate", f"{printable(str(path))}: the content of {file.name} again"
+def _name_of(file: File | None, path: Path) -> str:
+    """What is shown of a path: with its folder where the name is not that of a file of the run."""
+    return str(path.relative_to(path.parent.parent)) if file is None else path.name
 
 
 def wait(wake: threading.Event, seconds: float) -> None:

@@ -212,8 +212,8 @@ def test_it_ends_after_its_duration(make: Make) -> None:
 
 
 def test_it_ends_after_so_many_bytes(make: Make) -> None:
-    """Sent and received: each file counts twice; the file that reaches the limit is the last."""
-    farm = make(files=100, max_bytes=2 * 300 * 4 + 1)
+    """Sent and received: each file counts twice, at least 1 KiB each; the file that reaches the limit is the last."""
+    farm = make(files=100, max_bytes=2 * 1024 * 4 + 1)
     farm.start()
     assert farm.until_said("finished", 1) == ["max-bytes"]
     until_it_turns(farm)

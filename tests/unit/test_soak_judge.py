@@ -201,8 +201,10 @@ def test_nothing_is_left_of_what_was_swept(court: Court) -> None:
     assert court.found() == []
     assert sorted(file for _, file, _ in told) == sorted(files)
     kept = {name: value for name, value in vars(court.judge).items() if isinstance(value, dict | set) and value}
-    assert kept.keys() == {"waiting", "_versions"}
-    assert kept["_versions"] == dict.fromkeys(range(1, 6), 3)
+    assert kept.keys() == {"waiting"}
+    accounts = {name: value for name, value in vars(court.judge.accounts).items() if isinstance(value, dict) and value}
+    assert accounts.keys() == {"totals", "_versions"}
+    assert accounts["_versions"] == dict.fromkeys(range(1, 6), 3)
     assert [name for name, value in vars(court.judge.accounts).items() if value == {}] == ["_open", "_violations"]
 
 
@@ -366,6 +368,16 @@ def test_right_bytes_under_another_name(court: Court, name: str) -> None:
     path = court.deliver(ONE, name)
     assert [kind for kind, _ in court.found()] == ["misnamed"]
     assert f"{path}: the content of {ONE.name} under another name" in court.text()
+
+
+def test_a_copy_that_comes_first(court: Court) -> None:
+    """Misnamed until the file itself arrives, and from then on a duplicate."""
+    court.drop(ONE)
+    court.deliver(ONE, "copy.bin")
+    assert [kind for kind, _ in court.found()] == ["misnamed"]
+    court.pass_on(ONE)
+    assert court.found() == [("duplicate", "DownloadedFromS3/copy.bin")]
+    assert f"the content of {ONE.name} again" in court.text()
 
 
 @pytest.mark.parametrize("name", ["stranger.txt", "drop-000001.bin", "drop-000099.bin", "d/stranger"])
