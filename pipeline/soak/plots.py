@@ -1,19 +1,12 @@
 """The plots of a report as values that plotly.js draws: a `Report` in, lists and dicts of plain JSON out."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 from pipeline.names import printable
-from pipeline.soak.facts import Fault, Latency, Report, Series, duration
-
-Trace = dict[str, Any]
-Layout = dict[str, Any]
-
-COLOURS = ("#2f7ed8", "#e07b00", "#2e9e5b", "#c2478f", "#7a5cd6", "#1fa3b5", "#a8861b", "#8a5a44")
-"""Of the traces, in order; each can be told from the next, on white and on black."""
+from pipeline.soak.drawing import COLOURS, OVER, Layout, Plot, Trace, axes, plot, titled
+from pipeline.soak.facts import Fault, Report, Series
+from pipeline.soak.histogram import histogram
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 # Colour, symbol and height of the head. A killed process leaves a warning at the same moment: of marks that cover each
@@ -25,24 +18,6 @@ _MARKS = {
 }
 _LONGEST_NAME = 28
 """Characters of the name of a line; the legend cannot break it."""
-_TICKS = {
-    0.001: "1 ms", 0.003: "3 ms", 0.01: "10 ms", 0.03: "30 ms", 0.1: "0.1 s", 0.3: "0.3 s", 1: "1 s", 3: "3 s",
-    10: "10 s", 30: "30 s", 60: "1 min", 180: "3 min", 600: "10 min", 1800: "30 min", 3600: "1 h", 36000: "10 h",
-}  # fmt: skip
-# A bar on a logarithmic axis cannot reach down to 0: all that is faster than a millisecond is one bar.
-_SHORTEST = 0.001
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One plot: `data` and `layout` are what `Plotly.newPlot` takes."""
-
-    id: str
-    title: str
-    good: str
-    """For a person: how it looks when all is well."""
-    data: list[Trace]
-    layout: Layout
 
 
 def plots(report: Report) -> list[Plot]:
@@ -50,26 +25,11 @@ def plots(report: Report) -> list[Plot]:
     return [
         _throughput(report),
         _latency(report),
-        _histogram(report.latency),
+        histogram(report.latency),
         _queues(report),
         _per_process(report, "memory", "rss ", 1e-6, "MB"),
         _per_process(report, "cpu", "cpu ", 1.0, "% of one core"),
     ]
-
-
-def _plot(key: str, title: str, good: str, data: list[Trace], layout: Layout) -> Plot:
-    """A plot; one without a single value says so, as empty axes look like a defect."""
-    if not any(value is not None for trace in data for value in trace["y"]):
-        text = {
-            "text": "nothing was measured",
-            "showarrow": False,
-            "xref": "paper",
-            "yref": "paper",
-            "x": 0.5,
-            "y": 0.5,
-        }
-        layout = layout | {"annotations": [text]}
-    return Plot(key, title, good, data, layout)
 
 
 def _throughput(report: Report) -> Plot:
@@ -81,7 +41,7 @@ def _throughput(report: Report) -> Plot:
         "A good run is level from start to end; it dips where a process was killed (vertical marks) and comes back by "
         "itself."
     )
-    return _plot("throughput", "Throughput", good, data + marks, clock.layout("files/s", "MB/s"))
+    return plot("throughput", "Throughput", good, data + marks, clock.layout("files/s", "MB/s"))
 
 
 def _latency(report: Report) -> Plot:
@@ -93,76 +53,7 @@ def _latency(report: Report) -> Plot:
     good = (
         "From the drop of a file to its arrival. A good run is flat: peaks only where a process was killed, no climb."
     )
-    return _plot("latency", "Latency over time", good, data + clock.marks(report.faults), clock.layout("seconds"))
-
-
-def _histogram(latency: Latency) -> Plot:
-    """Files by latency. The offset and width of a bar are seconds although the axis is logarithmic."""
-    buckets = _drawable(latency.buckets)
-    bounds = [bound for bound, _ in buckets]
-    lower = [_below(bounds), *bounds[:-1]] if bounds else []
-    bars: Trace = {
-        "type": "bar",
-        "name": "files",
-        "showlegend": False,
-        "x": lower,
-        "y": [number for _, number in buckets],
-        "width": [high - low for low, high in zip(lower, bounds, strict=True)],
-        "offset": 0,
-        "marker": {"color": COLOURS[5]},
-        "hovertext": [f"up to {bound:.3g} s: {number:,} files" for bound, number in buckets],
-        "hoverinfo": "text",
-    }
-    layout = _layout("files") | {"yaxis2": _OVER | {"overlaying": "y"}}
-    layout["xaxis"] = {
-        "type": "log",
-        "tickvals": list(_TICKS),
-        "ticktext": list(_TICKS.values()),
-        "title": _of("latency"),
-    }
-    lines = []
-    if bounds:
-        layout["xaxis"]["range"] = [math.log10(lower[0]) - 0.05, math.log10(max(bounds[-1], latency.highest)) + 0.05]
-        lines = _quantiles(latency)
-    good = "How many files took how long. A good run is one hill, and its right side falls steeply: few files are slow."
-    return _plot("histogram", "Latency of all files", good, [bars, *lines], layout)
-
-
-def _drawable(buckets: Iterable[tuple[float, int]]) -> list[tuple[float, int]]:
-    """The buckets, those below the shortest latency that is drawn as one."""
-    found: dict[float, int] = {}
-    for bound, number in buckets:
-        drawn = max(bound, _SHORTEST)
-        found[drawn] = found.get(drawn, 0) + number
-    return list(found.items())
-
-
-def _below(bounds: list[float]) -> float:
-    """Where the first bucket begins, as buckets grow by a factor; the one before it is left out."""
-    return bounds[0] * bounds[-2] / bounds[-1] if len(bounds) > 1 else bounds[0] / 1.05
-
-
-def _quantiles(latency: Latency) -> list[Trace]:
-    """Vertical lines whose values the legend tells: labels beside them would cover each other where they are close."""
-    found = []
-    values = (latency.p50, latency.p99, latency.highest)
-    for name, value, place in zip(
-        ("p50: half of the files", "p99: 99 of 100 files", "slowest file"), values, (0, 1, 3)
-    ):
-        at = max(value, _SHORTEST)
-        found.append(
-            {
-                "type": "scatter",
-                "name": f"{name} {'in' if place == 3 else 'within'} {duration(value)}",
-                "x": [at, at],
-                "y": [0, 1],
-                "yaxis": "y2",
-                "mode": "lines",
-                "line": {"color": COLOURS[place], "width": 2},
-                "hoverinfo": "name",
-            }
-        )
-    return found
+    return plot("latency", "Latency over time", good, data + clock.marks(report.faults), clock.layout("seconds"))
 
 
 def _queues(report: Report) -> Plot:
@@ -179,7 +70,7 @@ def _queues(report: Report) -> Plot:
         "What waits between two stages. A good run stays level and ends at 0; a steady climb means that one stage is "
         "too slow."
     )
-    return _plot("queues", "Queues", good, data + marks, clock.layout("files", "messages"))
+    return plot("queues", "Queues", good, data + marks, clock.layout("files", "messages"))
 
 
 def _per_process(report: Report, key: str, prefix: str, factor: float, unit: str) -> Plot:
@@ -187,10 +78,11 @@ def _per_process(report: Report, key: str, prefix: str, factor: float, unit: str
     clock = _Clock(report.seconds)
     columns = [name for name in report.series.columns if name.startswith(prefix)]
     data = [
-        clock.line(report.series, name, name.removeprefix(prefix), place, factor) for place, name in enumerate(columns)
+        clock.line(report.series, name, _short(name.removeprefix(prefix)), place, factor)
+        for place, name in enumerate(columns)
     ]
     title, good = _WORDS[key]
-    return _plot(key, title, good, data + clock.marks(report.faults), clock.layout(unit))
+    return plot(key, title, good, data + clock.marks(report.faults), clock.layout(unit))
 
 
 _WORDS = {
@@ -218,11 +110,14 @@ class _Clock:
 
         The marks of both have axes of their own above them, y3 and y4, on which a line reaches from bottom to top.
         """
-        layout = _layout(unit) | {"yaxis3": _OVER | {"overlaying": "y"}}
-        layout["xaxis"] = {"title": _of(f"{self.unit} since the start"), "range": [0, max(self.length, 1) / self.size]}
+        layout = axes(unit) | {"yaxis3": OVER | {"overlaying": "y"}}
+        layout["xaxis"] = {
+            "title": titled(f"{self.unit} since the start"),
+            "range": [0, max(self.length, 1) / self.size],
+        }
         if lower:
-            layout["yaxis2"] = layout["yaxis"] | {"domain": [0, 0.46], "title": _of(lower)}
-            layout["yaxis4"] = _OVER | {"overlaying": "y2"}
+            layout["yaxis2"] = layout["yaxis"] | {"domain": [0, 0.46], "title": titled(lower)}
+            layout["yaxis4"] = OVER | {"overlaying": "y2"}
             layout["yaxis"]["domain"] = [0.54, 1]
             layout["xaxis"]["anchor"] = "y2"
         return layout
@@ -233,7 +128,7 @@ class _Clock:
         around = len(COLOURS)
         return {
             "type": "scatter",
-            "name": escape(printable(_short(name)), quote=False),
+            "name": escape(printable(name), quote=False),
             "x": self._places(series.seconds),
             "y": values,
             "mode": "lines+markers" if _has_lone_points(values) else "lines",
@@ -241,13 +136,13 @@ class _Clock:
             "marker": {"size": 5},
         }
 
-    def marks(self, faults: list[Fault], *axes: str) -> list[Trace]:
+    def marks(self, faults: list[Fault], *panels: str) -> list[Trace]:
         """The faults as vertical lines, those of a kind under one name, which the legend switches off and on."""
         found = []
         for kind in _MARKS:
             lines = self._mark(kind, [fault for fault in faults if fault.kind == kind])
             if lines["x"]:
-                found += [lines | {"yaxis": axis, "showlegend": axis == "y3"} for axis in axes or ("y3",)]
+                found += [lines | {"yaxis": axis, "showlegend": axis == "y3"} for axis in panels or ("y3",)]
         return found
 
     def _mark(self, kind: str, faults: list[Fault]) -> Trace:
@@ -275,23 +170,6 @@ class _Clock:
 
     def _places(self, seconds: Iterable[float]) -> list[float]:
         return [round(second / self.size, 5) for second in seconds]
-
-
-_OVER = {"range": [0, 1], "visible": False, "fixedrange": True}
-"""An axis above another, on which vertical lines reach from bottom to top."""
-
-
-def _layout(unit: str) -> Layout:
-    return {
-        "yaxis": {"title": _of(unit), "rangemode": "tozero"},
-        "showlegend": True,
-        "hovermode": "closest",
-    }
-
-
-def _of(text: str) -> dict[str, Any]:
-    """The title of an axis, close to its numbers: left to itself it lies on the edge of the plot."""
-    return {"text": text, "standoff": 8}
 
 
 def _short(name: str) -> str:
