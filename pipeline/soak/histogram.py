@@ -74,8 +74,8 @@ def _quantiles(latency: Latency) -> list[Trace]:
     # Where they coincide, the dashes of one show the other. The colours of p50 and p99 are those of the plot before.
     for rank, name, value, place, dash in (
         (3, "slowest file in", latency.highest, 3, "solid"),
-        (2, "p99: 99 of 100 files within", latency.p99, 1, "12px,12px"),
-        (1, "p50: half of the files within", latency.p50, 0, "6px,18px"),
+        (2, "p99: 99 of 100 files within", latency.p99, 1, "18px,6px"),
+        (1, "p50: half of the files within", latency.p50, 0, "12px,12px"),
     ):
         at = max(value, _SHORTEST)
         found.append(
