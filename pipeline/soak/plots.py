@@ -41,7 +41,7 @@ def _throughput(report: Report) -> Plot:
         "A good run is level from start to end; it dips where a process was killed (vertical marks) and comes back by "
         "itself."
     )
-    return plot("throughput", "Throughput", good, data + marks, clock.layout("files/s", "MB/s"))
+    return plot("throughput", "Throughput", good, data + marks, _grounded(clock.layout("files/s", "MB/s"), data))
 
 
 def _latency(report: Report) -> Plot:
@@ -53,7 +53,13 @@ def _latency(report: Report) -> Plot:
     good = (
         "From the drop of a file to its arrival. A good run is flat: peaks only where a process was killed, no climb."
     )
-    return plot("latency", "Latency over time", good, data + clock.marks(report.faults), clock.layout("seconds"))
+    return plot(
+        "latency",
+        "Latency over time",
+        good,
+        data + clock.marks(report.faults),
+        _grounded(clock.layout("seconds"), data),
+    )
 
 
 def _queues(report: Report) -> Plot:
@@ -70,7 +76,7 @@ def _queues(report: Report) -> Plot:
         "What waits between two stages. A good run stays level and ends at 0; a steady climb means that one stage is "
         "too slow."
     )
-    return plot("queues", "Queues", good, data + marks, clock.layout("files", "messages"))
+    return plot("queues", "Queues", good, data + marks, _grounded(clock.layout("files", "messages"), data))
 
 
 def _per_process(report: Report, key: str, prefix: str, factor: float, unit: str) -> Plot:
@@ -82,7 +88,7 @@ def _per_process(report: Report, key: str, prefix: str, factor: float, unit: str
         for place, name in enumerate(columns)
     ]
     title, good = _WORDS[key]
-    return plot(key, title, good, data + clock.marks(report.faults), clock.layout(unit))
+    return plot(key, title, good, data + clock.marks(report.faults), _grounded(clock.layout(unit), data))
 
 
 _WORDS = {
@@ -170,6 +176,16 @@ class _Clock:
 
     def _places(self, seconds: Iterable[float]) -> list[float]:
         return [round(second / self.size, 5) for second in seconds]
+
+
+def _grounded(layout: Layout, lines: list[Trace]) -> Layout:
+    """With axes that reach a little below 0: half of a line at 0, where queues end, would be cut off by the edge."""
+    for axis in {line.get("yaxis", "y") for line in lines}:
+        values = [value for line in lines if line.get("yaxis", "y") == axis for value in line["y"] if value is not None]
+        if values:  # else it would begin at -1
+            room = {"include": 0, "clipmin": -0.03 * (max(values) or 1)}
+            layout[axis.replace("y", "yaxis")] |= {"rangemode": "normal", "autorangeoptions": room}
+    return layout
 
 
 def _short(name: str) -> str:

@@ -113,8 +113,11 @@ def test_it_is_seen(tmp_path: Path, dark: bool) -> None:
 
 
 def test_a_short_or_failed_run_is_seen(tmp_path: Path) -> None:
-    """One of five seconds; one with violations; and one without any measurement, which says so in every plot."""
-    cases = {"short": reports.calm(5), "failed": reports.failed(60)}
+    """One of five seconds, in which a queue is always empty; one with violations; one in which nothing was measured."""
+    short = reports.calm(5)
+    idle: list[float | None] = [0.0] * 5
+    short = replace(short, series=replace(short.series, columns={**short.series.columns, "queued": idle}))
+    cases = {"short": short, "failed": reports.failed(60)}
     frames = [Frame(name, page(report), PHONE) for name, report in cases.items()]
     shown = show(tmp_path, [*frames, Frame("empty", page(reports.EMPTY), PHONE)], 9_000, dark=False)
     for name, report in cases.items():

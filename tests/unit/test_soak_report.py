@@ -219,6 +219,15 @@ def test_what_was_not_measured_has_no_points() -> None:
     assert said == {name: ["nothing was measured"] for name in CHAOS if name != "queues"}
 
 
+@pytest.mark.parametrize(("values", "lowest"), [([0.0, 200.0], -6.0), ([0.0, 0.0, None], -0.03), ([3.0], -0.09)])
+def test_a_line_at_0_is_not_on_the_edge(values: list[float | None], lowest: float) -> None:
+    """Its axis holds 0 and a little below, which is no more where nothing else is drawn."""
+    report = measured([1.0, 2.0, 3.0][: len(values)], visible=values)
+    layout = drawn(report)["queues"].layout
+    assert layout["yaxis2"]["autorangeoptions"] == {"include": 0, "clipmin": pytest.approx(lowest)}
+    assert (layout["yaxis2"]["rangemode"], layout["yaxis"]["rangemode"]) == ("normal", "tozero")
+
+
 @pytest.mark.parametrize(
     ("values", "mode"),
     [
