@@ -167,6 +167,8 @@ def human_size(size: int) -> str:
     if size < 1000:
         return f"{size} B"
     power = min(5, (len(str(size)) - 1) // 3)
+    if power < 5 and round(size / 1000**power) == 1000:  # else 999,999 B would be 1e+03 KB
+        power += 1
     return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"
 
 

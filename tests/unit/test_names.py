@@ -295,7 +295,16 @@ def test_printable_is_one_harmless_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 KB"), (12_345, "12.3 KB"), (10**6, "1 MB"), (5 * 10**12, "5 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 KB"),
+        (12_345, "12.3 KB"),
+        (999_499, "999 KB"),
+        (999_999, "1 MB"),
+        (10**6, "1 MB"),
+        (5 * 10**12, "5 TB"),
+    ],
 )
 def test_human_size(size: int, text: str) -> None:
     """Powers of 1,000, three digits."""
