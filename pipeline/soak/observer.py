@@ -23,7 +23,7 @@ from pipeline.soak.series import Recorder
 from pipeline.soak.usage import Usage
 
 _RATE_SECONDS = 10
-_FAULTS = 100
+_FAULTS = 500
 _LOG_BYTES = 64 << 20
 _DELIVERED = STAGES[4]
 _PACKAGES = ("boto3", "botocore", "awscrt", PACKAGE, "watchdog")
