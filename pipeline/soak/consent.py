@@ -44,7 +44,7 @@ def _bill(asked: SoakOptions, settings: Settings, endpoints: list[str]) -> str:
 
 
 def _ask() -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed
         raise StartupError("nothing was started: nobody can be asked here; add --yes if that is agreed", EXIT_USAGE)
     try:
         answer = input("Begin? [y/N] ")

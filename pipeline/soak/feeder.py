@@ -1,5 +1,6 @@
 """Drop files into Watch, and feed back what the judge has settled."""
 
+import fnmatch
 import itertools
 import logging
 import random
@@ -100,10 +101,15 @@ class Feeder:
         return True
 
     def _drop(self, file: File) -> None:
-        """Every other file is written in place, as a slow copy does; the rest appears whole, by a rename."""
+        """Every other file is written in place, as a slow copy does; the rest appears whole, by a rename.
+
+        That is, where the relay passes over the name that it has before; else all are written in place.
+        """
         self._tell("generated", file)
         target = self._settings.watch / self._run.path(file.name)
-        place = target if file.drop % 2 else target.with_name(f".{file.name}.tmp")
+        hidden = target.with_name(f".{file.name}.tmp")
+        ignored = any(fnmatch.fnmatchcase(hidden.name, pattern) for pattern in self._settings.ignore_patterns)
+        place = hidden if ignored and file.drop % 2 == 0 else target
         with place.open("xb") as output:
             for block in self._recipe.blocks(file):
                 output.write(block)

@@ -44,6 +44,7 @@ class LogTail:
         """
         if self._offset > limit:
             os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
+            self._file, self._offset = 0, 0  # there is none until somebody writes again
 
     def _whole_lines(self) -> bytes:
         try:

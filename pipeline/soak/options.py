@@ -98,7 +98,7 @@ def command(options: SoakOptions, seed: int, config: str) -> str:
     if options.duration is not None:
         words += ["--duration", f"{options.duration:.0f}s"]
     if options.rate is not None:
-        words += ["--rate", f"{options.rate:g}"]
+        words += ["--rate", f"{options.rate:.9g}"]
     if options.max_bytes is not None:
         words += ["--max-bytes", f"{options.max_bytes}B"]
     words += [f"--{name}" for name, on in (("in-place", options.in_place), ("chaos", options.chaos)) if on]

@@ -126,4 +126,6 @@ def queue_name(name: str) -> str:
     """The queue of soak tests beside a queue: `relay` → `relay-soak`, `relay.fifo` → `relay-soak.fifo`."""
     stem = name.removesuffix(".fifo")
     suffix = name[len(stem) :]
-    return f"{stem[: _QUEUE_LIMIT - len('-soak') - len(suffix)]}-soak{suffix}"
+    room = _QUEUE_LIMIT - len("-soak") - len(suffix)
+    own = f"{stem[:room]}-soak{suffix}"
+    return own if own != name else f"{stem[: room - 1]}-soak{suffix}"

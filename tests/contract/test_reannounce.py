@@ -34,7 +34,10 @@ def settings(tmp_path: Path, moto_server: MotoServer) -> Settings:
 def test_what_was_not_delivered_is_announced_again(
     settings: Settings, moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each object of ours once, unless the ledger has it delivered; a `publishing` row is not that; nothing foreign."""
+    """Each object of ours once, unless the ledger has it delivered; a `publishing` row is not that.
+
+    Nothing foreign, and nothing of a soak test, whose consumer is another.
+    """
     monkeypatch.setattr(reannounce, "_PROGRESS_SECONDS", 0.0)
     caplog.set_level(logging.INFO)
     s3 = moto_server.client("s3")
@@ -46,6 +49,7 @@ def test_what_was_not_delivered_is_announced_again(
     for key in (*unknown, "in/delivered", "in/publishing"):
         put(key, **{DROP_ID: key.rpartition("/")[2], PATH: key.removeprefix("in/")})
     put("in/foreign")
+    put("in/.relay-soak/20260101-101500-ab12/drop-000001.bin", **{DROP_ID: "soak", PATH: "drop-000001.bin"})
     put("elsewhere/ours", **{DROP_ID: "elsewhere", PATH: "ours"})
     path = settings.downloaded / LEDGER
     path.parent.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -51,3 +52,11 @@ def until(condition: Callable[[], bool], meanwhile: Callable[[], object] = lambd
         assert time.monotonic() < end, "it did not come true"
         meanwhile()
         time.sleep(0.001)
+
+
+def finishes(action: Callable[[], object]) -> bool:
+    """Whether something ends within the deadline; in a thread, as what waits for ever ends no test."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(DEADLINE / 5)
+    return not thread.is_alive()

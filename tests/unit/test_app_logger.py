@@ -52,3 +52,24 @@ def test_any_folder_can_hold_the_log(tmp_path: Path, name: str) -> None:
     subprocess.run([sys.executable, "-c", code, str(log)], cwd=ROOT, timeout=30, check=True, capture_output=True)
     assert "main[" in log.read_text()
     assert "hello" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("NOTSET", "info warning error"), ("WARNING", "warning error"), ("ERROR", "error"), ("CRITICAL", "")],
+)
+def test_the_console_can_be_quieter(tmp_path: Path, level: str, shown: str) -> None:
+    """Never more talkative than logging.conf; the file has everything, as a soak test reads it."""
+    log = tmp_path / "relay.log"
+    code = (
+        "import logging, sys, app_logger; from pathlib import Path\n"
+        "app_logger.configure(Path('logging.conf'), Path(sys.argv[1]), 'main')\n"
+        f"app_logger.show_on_console(logging.{level})\n"
+        "logging.getLogger('relay').setLevel(logging.DEBUG)\n"
+        "for name in ('debug', 'info', 'warning', 'error'): getattr(logging.getLogger('relay'), name)('it is: ' + name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(log)], cwd=ROOT, timeout=30, check=True, capture_output=True, text=True
+    )
+    said = [[line.rpartition("it is: ")[2] for line in text.splitlines()] for text in (done.stdout, log.read_text())]
+    assert said == [shown.split(), ["debug", "info", "warning", "error"]]

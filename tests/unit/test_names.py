@@ -17,6 +17,7 @@ from pipeline.names import (
     decode_path,
     encode_path,
     human_size,
+    is_of_soak,
     key_for,
     next_version,
     path_of_key,
@@ -319,3 +320,24 @@ def test_the_programs_own_names_are_refused(name: str) -> None:
             checked_path(path)
     assert checked_path(f"d/{name}/a.csv")
     assert checked_path(f"{name}-2/a.csv")
+
+
+@pytest.mark.parametrize(
+    ("folder", "key", "is_one"),
+    [
+        ("in", "in/.relay-soak/run/a", True),
+        ("in", "in/.relay-soak/", True),
+        ("", ".relay-soak/run/a", True),
+        ("a/b", "a/b/.relay-soak/run/d/a", True),
+        ("in", "in/.relay-soak", False),
+        ("in", "in/.relay-soak-2/a", False),
+        ("in", "in/d/.relay-soak/a", False),
+        ("in", "inn/.relay-soak/a", False),
+        ("in", ".relay-soak/a", False),
+        ("", "in/.relay-soak/a", False),
+        ("", "a", False),
+    ],
+)
+def test_keys_of_soak_tests(folder: str, key: str, is_one: bool) -> None:
+    """Right below the folder alone, and by the whole component."""
+    assert is_of_soak(folder, key) is is_one

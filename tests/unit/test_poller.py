@@ -378,6 +378,38 @@ def test_dead_letters_that_fail_keep_the_message(consume: Consume) -> None:
     assert len(consume.queue.buried) == 1
 
 
+@pytest.mark.parametrize("form", ["key", "s3-event", "bucket"])
+def test_what_a_soak_test_stored_is_acknowledged(consume: Consume, form: str) -> None:
+    """Nothing is downloaded, looked up or buried, whoever announces it: the soak test has a consumer of its own."""
+    key = "in/.relay-soak/20260101-101500-ab12/drop-000001.bin"
+    stored = consume.store.put(key, b"x", {DROP_ID: "d"})
+    if form == "bucket":
+        consume.queue.put(event_body(record(key)))
+    else:
+        message = encode(Notice("relay", key, "drop-000001.bin", 1, drop_id="d", etag=stored.etag), form, EVENT)
+        consume.queue.put(message.body, {name: str(value) for name, value in message.attributes.items()})
+    consume.receive()
+    assert consume.queue.bodies() == []
+    assert consume.queue.buried == []
+    assert consume.files() == {}
+    assert not consume.journal.of("download")
+    assert not consume.journal.of("look")
+    assert (consume.root / "FailedMessages").exists()
+    assert not os.listdir(consume.root / "FailedMessages")
+
+
+def test_a_message_about_a_soak_test_and_a_file(consume: Consume) -> None:
+    """The file is delivered."""
+    consume.store.put("in/a.csv", b"mine")
+    consume.store.put("in/.relay-soak/r/x", b"x")
+    entity = {"bucket": {"name": "relay"}}
+    records = [record(name, s3={**entity, "object": {"key": name}}) for name in ("in/.relay-soak/r/x", "in/a.csv")]
+    consume.queue.put(event_body(*records))
+    consume.receive()
+    assert consume.files() == {"a.csv": b"mine"}
+    assert consume.queue.bodies() == []
+
+
 @pytest.mark.parametrize("body", ['{"Event":"s3:TestEvent"}', event_body(record(eventName="ObjectRemoved:Delete"))])
 def test_what_announces_no_file_is_acknowledged(consume: Consume, body: str) -> None:
     """Neither delivered nor buried."""

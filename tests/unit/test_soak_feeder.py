@@ -36,8 +36,11 @@ ONE = File(1, 1)
 class Farm:
     """A feeder in a thread, and a hand that does what the relay and the judge would."""
 
-    def __init__(self, root: Path, *, parent: int = 0, **asked: Any) -> None:
-        run, self.settings = run_at(root, settings_at(root), **{"files": 3, **asked})
+    def __init__(
+        self, root: Path, *, parent: int = 0, ignore_patterns: tuple[str, ...] = (".*",), **asked: Any
+    ) -> None:
+        settings = replace(settings_at(root), ignore_patterns=ignore_patterns)
+        run, self.settings = run_at(root, settings, **{"files": 3, **asked})
         self.run: Run = replace(run, parent=parent)
         self.store = FakeStore(versioned=True)
         self.judge, self._feeders = Pipe()
@@ -176,21 +179,26 @@ def test_what_was_lost_is_replaced(make: Make) -> None:
     assert farm.until_said("dropped", 5)[3:] == [File(4, 1), File(5, 1)]
 
 
-def test_files_appear_in_both_ways(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every other one grows under its name, as a slow copy does; the rest is whole when it appears."""
-    farm = make()
+@pytest.mark.parametrize("patterns", [(".*",), ("*.part", "*.tmp"), ("*.part",), ()])
+def test_files_appear_in_both_ways(make: Make, monkeypatch: pytest.MonkeyPatch, patterns: tuple[str, ...]) -> None:
+    """Every other one grows under its name, as a slow copy does; the rest is whole when it appears.
+
+    Where the relay ignores no such names, nothing has one: it would be sent.
+    """
+    farm = make(ignore_patterns=patterns)
     seen: list[str] = []
     blocks = type(farm.run.recipe).blocks
 
     def while_it_is_written(recipe: Any, file: File) -> Iterator[bytes]:
-        seen.extend(farm.files())
         yield from blocks(recipe, file)
+        seen.extend(farm.files())
 
     monkeypatch.setattr(type(farm.run.recipe), "blocks", while_it_is_written)
     farm.start()
     farm.until_said("dropped", 3)
     names = [File(number, 1).name for number in (1, 2, 3)]
-    assert [path for path in dict.fromkeys(seen) if "tmp" in path] == [f"Watch/.{names[1]}.tmp"]
+    hidden = [f"Watch/.{names[1]}.tmp"] if patterns[-1:] in ((".*",), ("*.tmp",)) else []
+    assert [path for path in dict.fromkeys(seen) if "tmp" in path] == hidden
     assert sorted(farm.files()) == [f"Watch/{name}" for name in names]
 
 

@@ -23,7 +23,7 @@ from pipeline.soak.run import METADATA
 from pipeline.spool import Spool
 from tests.fakes import FakeStore
 from tests.unit.places import write
-from tests.unit.soak import DEADLINE, body_of, run_at, settings_at, until
+from tests.unit.soak import DEADLINE, body_of, finishes, run_at, settings_at, until
 
 ONE, TWO = File(1, 1), File(2, 1)
 LONG_AGO = 1_000.0
@@ -544,14 +544,6 @@ def test_what_is_no_file_of_a_test_is_judged_once(court: Court) -> None:
 
 
 # ------------------------------------------------------------------ the feeder at the other end
-
-
-def finishes(action: Callable[[], object]) -> bool:
-    """Whether something ends within the deadline; in a thread, as what waits for ever ends no test."""
-    thread = threading.Thread(target=action, daemon=True)
-    thread.start()
-    thread.join(DEADLINE / 5)
-    return not thread.is_alive()
 
 
 def test_a_feeder_that_does_not_listen_holds_nobody_up(court: Court) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,38 @@ def test_rotation(log: Path, way: str) -> None:
         log.write_text("")
     append(log, line("ERROR", "new"))
     assert tail.read() == [("error", "uploader-1: new")]
+
+
+def test_a_log_that_grows_is_set_aside(log: Path) -> None:
+    """Once what was read of it exceeds the limit; one file is kept, and nobody has to write again before the next."""
+    aside = log.with_name("relay.log.1")
+    aside.write_text("of the rotation before")
+    tail = LogTail(log)
+    append(log, line("ERROR", "1"))
+    size = log.stat().st_size
+    assert len(tail.read()) == 1
+    tail.rotate(size)
+    assert log.exists()
+    tail.rotate(size - 1)
+    assert not log.exists()
+    assert aside.read_text() == line("ERROR", "1")
+    assert tail.read() == []
+    tail.rotate(size - 1)
+    append(log, line("ERROR", "2"))
+    assert tail.read() == [("error", "uploader-1: 2")]
+    tail.rotate(size - 1)
+    assert aside.read_text() == line("ERROR", "2")
+
+
+def test_writers_notice_that_the_log_was_set_aside(log: Path) -> None:
+    """The program's own handler begins a new file, which is read from its start."""
+    tail = LogTail(log)
+    handler = WatchedFileHandler(log, encoding="utf-8")
+    for number in (1, 2):
+        handler.emit(logging.makeLogRecord({"msg": line("ERROR", f"{number}").rstrip()}))
+        assert tail.read() == [("error", f"uploader-1: {number}")]
+        tail.rotate(0)
+    handler.close()
 
 
 def test_a_larger_file_in_its_place_is_another_one(log: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.soak.facts import Latency
 from pipeline.soak.series import Latencies, Recorder
 
 
@@ -40,6 +41,20 @@ def test_latencies() -> None:
     assert every.p99 == pytest.approx(1.98, rel=0.05)
     assert sum(count for _, count in every.buckets) == 2_000
     assert [bound for bound, _ in every.buckets] == sorted(bound for bound, _ in every.buckets)
+
+
+def test_latencies_since_the_last_time() -> None:
+    """Each belongs to one row of the plot, exactly; the others keep them all."""
+    latencies = Latencies()
+    assert latencies.take_new() == Latency()
+    for seconds in (3.0, 1.0, 2.0):
+        latencies.add(seconds)
+    assert latencies.take_new() == Latency(2.0, 3.0, 3.0)
+    assert latencies.take_new() == Latency()
+    latencies.add(0.5)
+    assert latencies.take_new() == Latency(0.5, 0.5, 0.5)
+    assert latencies.recent() == Latency(1.0, 3.0, 3.0)
+    assert sum(count for _, count in latencies.all().buckets) == 4
 
 
 def test_zero_is_a_latency() -> None:

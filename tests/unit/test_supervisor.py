@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import pacing, supervisor
 from pipeline.link import Link
 from pipeline.sides import Role, Side
 from pipeline.supervisor import Supervisor
@@ -39,6 +40,14 @@ def crash_once(_link: Link, marker: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def crash_twice(_link: Link, marker: str) -> None:
+    """A child that dies twice."""
+    path = Path(f"{marker}.{sum(Path(f'{marker}.{number}').exists() for number in range(2))}")
+    if path.suffix != ".2":
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def side(name: str, target: object, *args: str) -> Side:
     return Side(name, (Role(name, target, args, leads=True),))  # type: ignore[arg-type]
 
@@ -65,6 +74,18 @@ def test_a_child_that_cannot_start_ends_the_program() -> None:
 def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     """One death is made good at once."""
     assert Supervisor(1.0).run([], [[side("one", crash_once, str(tmp_path / "marker"))]]) == 0
+
+
+def test_a_child_that_lived_long_is_started_again_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often that was before: only what dies again and again right after its start has to wait."""
+    monkeypatch.setattr(supervisor, "_STABLE_SECONDS", 0.0)
+    monkeypatch.setattr(pacing, "delay", lambda *_values: 5.0)
+    assert Supervisor(1.0).run([], [[side("one", crash_twice, str(tmp_path / "marker"))]]) == 0
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "one ended (signal SIGKILL), started again in 0.0 s"
+    ] * 2
 
 
 def test_a_child_that_is_not_understood_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
