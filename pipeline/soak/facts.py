@@ -131,7 +131,7 @@ class Report:
     kills: dict[str, int]
     """Role → times it was killed on purpose."""
     faults: list[Fault]
-    """The first and the last hundred."""
+    """The first and the last five hundred."""
     faults_left_out: int
     versions: dict[str, str]
     configuration: dict[str, str]

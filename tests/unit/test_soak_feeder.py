@@ -354,9 +354,8 @@ def test_a_watch_folder_that_is_gone_ends_it(make: Make) -> None:
         farm.ended.result(DEADLINE)
 
 
-@pytest.mark.parametrize("way", ["removed", "refused"])
-def test_what_cannot_be_swept_ends_it(make: Make, way: str) -> None:
-    """A file that somebody took away, or an object that may not be deleted; also where another sweep is not over."""
+def test_what_cannot_be_swept_ends_it(make: Make) -> None:
+    """An object that may not be deleted; also where another sweep is not over."""
     farm = make()
     farm.start()
     farm.until_said("dropped", 3)
@@ -364,17 +363,24 @@ def test_what_cannot_be_swept_ends_it(make: Make, way: str) -> None:
     farm.store.before["delete object"] = lambda key: wait_for(stuck) if File(2, 1).name in key else None
     farm.settle(File(2, 1))
     farm.until(lambda: bool(farm.store.journal.of("delete object")))
-    if way == "removed":
-        version = farm.pass_on(ONE)
-        (farm.settings.downloaded / ONE.name).unlink()
-        farm.judge.send(("settled", ONE, version))
-    else:
-        farm.store.trouble.queued["delete object"].append(NeverError("denied"))
-        farm.settle(ONE)
+    farm.store.trouble.queued["delete object"].append(NeverError("denied"))
+    farm.settle(ONE)
     assert farm.until_said("failed", 1)
     stuck.set()
-    with pytest.raises(FileNotFoundError if way == "removed" else NeverError):
+    with pytest.raises(NeverError):
         farm.ended.result(DEADLINE)
+
+
+def test_what_vanished_before_it_was_swept_is_told(make: Make) -> None:
+    """Somebody, or the relay, took a settled file away: the judge hears of it, and its next version follows."""
+    farm = make()
+    farm.start()
+    farm.until_said("dropped", 3)
+    version = farm.pass_on(ONE)
+    (farm.settings.downloaded / ONE.name).unlink()
+    farm.judge.send(("settled", ONE, version))
+    farm.until_said("dropped", 4)
+    assert ("vanished", ONE, farm.settings.downloaded.name) in farm.told
 
 
 def refuse_always(_key: str) -> None:

@@ -394,7 +394,7 @@ def test_the_header_says_how_it_ended(report: Report, failed: bool) -> None:
     assert header == ({"class": "failed"} if failed else {})
     assert f"{'FAILED' if failed else 'Passed'} – soak test {report.run}" in found.text
     assert verdict(report) in found.text
-    assert "the first and the last hundred are marked; 1,234 between them are not" in found.text
+    assert "the first and the last five hundred are marked; 1,234 between them are not" in found.text
 
 
 def test_a_failed_run_names_each_violation() -> None:
