@@ -65,10 +65,11 @@ def test_the_console_can_be_quieter(tmp_path: Path, level: str, shown: str) -> N
         "import logging, sys, app_logger; from pathlib import Path\n"
         "app_logger.configure(Path('logging.conf'), Path(sys.argv[1]), 'main')\n"
         f"app_logger.show_on_console(logging.{level})\n"
-        "for name in ('info', 'warning', 'error'): getattr(logging.getLogger('relay'), name)('it is: ' + name)"
+        "logging.getLogger('relay').setLevel(logging.DEBUG)\n"
+        "for name in ('debug', 'info', 'warning', 'error'): getattr(logging.getLogger('relay'), name)('it is: ' + name)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(log)], cwd=ROOT, timeout=30, check=True, capture_output=True, text=True
     )
     said = [[line.rpartition("it is: ")[2] for line in text.splitlines()] for text in (done.stdout, log.read_text())]
-    assert said == [shown.split(), ["info", "warning", "error"]]
+    assert said == [shown.split(), ["debug", "info", "warning", "error"]]

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,10 +45,8 @@ def no_terminal(monkeypatch: pytest.MonkeyPatch, *, closed: bool = False) -> Ite
     "aws",
     [
         {},
-        {"aws_endpoint_url": "http://127.0.0.1:9000"},
         {"aws_endpoint_url": "http://localhost:9000"},
         {**FOREIGN, "aws_endpoint_url_s3": "http://127.0.0.1:1", "aws_endpoint_url_sqs": "http://[::1]:2"},
-        {"aws_endpoint_url_sqs": "http://127.0.0.1:2"},
     ],
 )
 def test_on_this_machine_nobody_is_asked(
@@ -64,7 +61,6 @@ def test_on_this_machine_nobody_is_asked(
 @pytest.mark.parametrize(
     ("aws", "named"),
     [
-        (FOREIGN, "https://s3.example.org, which"),
         ({"aws_endpoint_url": ""}, "https://s3.eu-west-1.amazonaws.com and https://sqs.eu-west-1.amazonaws.com, which"),
         ({"aws_endpoint_url_s3": "https://s3.example.org"}, "http://127.0.0.1 and https://s3.example.org, which"),
         (
@@ -106,17 +102,16 @@ def test_yes_is_agreed_beforehand(
         found = agree(SoakOptions(yes=True, max_bytes=limit), settings_at(tmp_path, **FOREIGN))
     assert found == SoakOptions(yes=True, max_bytes=taken)
     out = capsys.readouterr().out
+    assert "speaks to https://s3.example.org, which may cost money" in out
     assert f"{sent} up and as much down" in out
     assert "Begin?" not in out
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_where_nobody_can_be_asked_nothing_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
-) -> None:
+def test_where_nobody_can_be_asked_nothing_begins(monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
     """Exit code 2, and what to do about it."""
     with no_terminal(monkeypatch, closed=closed), pytest.raises(StartupError, match="add --yes") as refused:
-        agree(ASKED, settings_at(tmp_path, **FOREIGN))
+        consent._ask()
     assert refused.value.code == EXIT_USAGE == 2
 
 
@@ -135,10 +130,9 @@ def test_anything_else_is_no(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> 
     assert refused.value.code == EXIT_USAGE
 
 
-@pytest.mark.parametrize("aws", [FOREIGN, {"aws_endpoint_url_s3": "https://s3.example.org"}])
-def test_nothing_is_made_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aws: dict[str, Any]) -> None:
-    """Neither folder nor lock; also where only one of S3 and SQS is the program's own."""
-    settings = settings_at(tmp_path, **aws)
+def test_nothing_is_made_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither folder nor lock; here only one of S3 and SQS is the program's own."""
+    settings = settings_at(tmp_path, aws_endpoint_url_s3="https://s3.example.org")
     before = sorted(tmp_path.rglob("*"))
     asked = arguments.read(["-Mode", "4"], "", "", tmp_path / "Application.properties")
     with no_terminal(monkeypatch), pytest.raises(StartupError, match="add --yes"):

