@@ -14,10 +14,9 @@ from app_properties import Settings
 from pipeline import start
 from pipeline.arguments import SOAK_MODE
 from pipeline.local_aws import EmbeddedAws
-from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.process import Context, child
 from pipeline.sides import Role, Side
-from pipeline.soak import cleanup, options, run
+from pipeline.soak import cleanup, feasible, options, run
 from pipeline.values import EMBEDDED
 
 _HINTS = 4096
@@ -62,7 +61,7 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
 
     What the relay has to say is shown by the judge: on a terminal its picture has the screen for itself.
     """
-    _refuse_hasty(asked, settings)
+    feasible.check(asked, settings)
     test = run.begin(settings, _agreed(asked, settings), config)
     own = run.settings_for(test, settings)
     locks = start.prepare(own, SOAK_MODE)
@@ -80,17 +79,6 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
     lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
     phases = [[_side("check", context, test)], [*lasting, soak]]
     return Job(own, start.folders_of(own, SOAK_MODE), _services(relay), phases, relay.console)
-
-
-def _refuse_hasty(asked: options.SoakOptions, settings: Settings) -> None:
-    """What a killed poller had in hand comes back when its visibility ends; the next one may be killed as well."""
-    least = 2 * settings.visibility_seconds + 30
-    if asked.chaos and asked.deadline < least:
-        raise StartupError(
-            f"--deadline {asked.deadline:g}s is too short for --chaos: a message comes back only after "
-            f"visibilitySeconds={settings.visibility_seconds}; give at least {least}s",
-            EXIT_USAGE,
-        )
 
 
 def _agreed(asked: options.SoakOptions, settings: Settings) -> options.SoakOptions:

@@ -44,11 +44,19 @@ def run(context: Context, link: Link, stop: Stop, soak: Run) -> None:
         _judge(judge, observer, view, wake, hurry, patience)
     judge.close()
     observer.gauge.close()
-    found = observer.report(judge.failed or (_AT_ONCE if hurry.is_set() else judge.finished))
+    found = observer.report(_end_of(judge, hurried=hurry.is_set()))
     say(sys.stdout, "\n".join(final(found)))
     say(sys.stdout, f"report: {report.write(found, soak.reports)}")
     if not found.passed:
         raise SystemExit(1)
+
+
+def _end_of(judge: Judge, *, hurried: bool) -> str:
+    if judge.failed:
+        return f"an error of the test itself: {judge.failed}"
+    if judge.accounts.left_out:
+        return "more violations than can be told"
+    return _AT_ONCE if hurried else judge.finished
 
 
 def _judge(
@@ -56,7 +64,7 @@ def _judge(
 ) -> None:
     """Until all is settled and, within `patience` seconds after that, the queue is empty."""
     sample_at, give_up_at = 0.0, float("inf")
-    while not hurry.is_set() and not judge.failed:
+    while not (hurry.is_set() or judge.failed or judge.accounts.left_out):
         judge.step()
         now = time.monotonic()
         if now >= sample_at:

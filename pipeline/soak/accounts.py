@@ -90,10 +90,6 @@ class Accounts:
         self.reached(file, FED_BACK)
         self._open.pop(file, None)
 
-    def give_up(self, file: File) -> None:
-        """Nothing more is expected of it."""
-        self._open.pop(file, None)
-
     def spoil(self, file: File, kind: str, name: str, text: str, now: float) -> None:
         """It was found, and breaks the promise; it is not lost as well."""
         self.violate(kind, name, text, now)

@@ -127,8 +127,8 @@ class Feeder:
         else:
             self._done = True
 
-    def _sweep(self, file: File, version_id: str | None) -> None:
-        """Remove what is left of a settled file, and let its next version follow."""
+    def _sweep(self, file: File, version_id: str | None, replaced: bool) -> None:
+        """Remove what is left of a settled file, and let its next version follow, unless another took its place."""
         path = self._run.path(file.name)
         while not self._deleted(key_for(self._settings.aws_s3_folder, path).text, version_id):
             self._over.wait(_RETRY_SECONDS)
@@ -138,7 +138,8 @@ class Feeder:
             except FileNotFoundError:
                 self._tell("vanished", file, folder.name)
         self._tell("swept", file)
-        self._ready.append(file.next)
+        if not replaced:
+            self._ready.append(file.next)
 
     def _deleted(self, key: str, version_id: str | None) -> bool:
         try:

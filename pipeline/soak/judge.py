@@ -1,5 +1,6 @@
 """Compare every arrival with what it has to be, and keep the accounts. It reads folders, store and queue alone."""
 
+import contextlib
 import logging
 import os
 import select
@@ -7,25 +8,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from app_properties import Settings
-from pipeline.names import RESERVED, key_for, reason_name, with_name
-from pipeline.ports import ObjectStore, RelayError, StoredObject
+from pipeline.folders import is_regular
+from pipeline.names import RESERVED, key_for, printable, reason_name, with_name
+from pipeline.ports import ObjectStore, StoredObject
 from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, GENERATED, UPLOADED, Accounts
 from pipeline.soak.content import File, file_of
 from pipeline.soak.examiner import Examiner, Finding, again
+from pipeline.soak.lookup import Lookup
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
 from pipeline.spool import REASONS
 
 log = logging.getLogger(__name__)
 
-_LOOKERS = 8
-_LOOK_AGAIN_SECONDS = 1.0
 _LAST_WORD_SECONDS = 1.0
 
 
@@ -52,10 +52,8 @@ class Judge:
         self._seen: dict[Path, int] = {}
         """What was judged, by its inode."""
         self._sweeping: set[File] = set()
-        self._looks: dict[File, Future[StoredObject | None]] = {}
-        self._look_at: dict[File, float] = {}
         self._stored: dict[File, StoredObject] = {}
-        self._pool = ThreadPoolExecutor(_LOOKERS, "look")
+        self._lookup = Lookup(store, self._key)
         self._words: deque[tuple[Any, ...]] = deque()
         """What the feeder is still to be told."""
         self._room = select.poll()
@@ -85,8 +83,13 @@ class Judge:
         for file in list(self.accounts.settled()):
             if file not in self._sweeping:
                 self._sweeping.add(file)
-                self._words.append(("settled", file, self._stored.pop(file).version_id))
+                self._words.append(("settled", file, self._stored.pop(file).version_id, self._is_replaced(file)))
         self._tell(0.0)
+
+    def _is_replaced(self, file: File) -> bool:
+        """Whether the feeder dropped another in its place: it was taken for lost."""
+        account = self.accounts.account(file)
+        return account is not None and account.overdue
 
     @property
     def settled(self) -> bool:
@@ -97,7 +100,10 @@ class Judge:
         """Let the feeder end."""
         self._words = deque([("done",)])
         self._tell(_LAST_WORD_SECONDS)
-        self._pool.shutdown(wait=False, cancel_futures=True)  # the report waits for no store
+        self._lookup.close()
+
+    def _key(self, file: File) -> str:
+        return key_for(self._settings.aws_s3_folder, self._run.path(file.name)).text
 
     def _places(self) -> list[tuple[int, Path]]:
         settings = self._settings
@@ -109,15 +115,15 @@ class Judge:
         ]
 
     def _list(self, folder: Path) -> Iterator[tuple[Path, int]]:
-        """Every file, as (path, inode); the relay's own folder is not looked into."""
+        """Every regular file, as (path, inode); the relay's own folder is not looked into."""
         for place, folders, files in os.walk(folder / self._run.subfolder):
             folders[:] = [name for name in folders if name != RESERVED]
             for name in files:
                 path = Path(place, name)
-                try:
-                    yield path, path.lstat().st_ino
-                except FileNotFoundError:
-                    continue  # it went on its way
+                with contextlib.suppress(FileNotFoundError):  # it went on its way
+                    status = path.lstat()
+                    if is_regular(status):
+                        yield path, status.st_ino
 
     def _tell(self, seconds: float) -> None:
         """Send what the pipe takes, waiting so long: a feeder that waits for the judge to listen reads nothing."""
@@ -161,7 +167,7 @@ class Judge:
     def _forget(self, file: File) -> None:
         self.accounts.fed_back(file)
         self._sweeping.discard(file)
-        self._look_at.pop(file, None)
+        self._lookup.forget(file)
         for _, folder in self._places():
             self._seen.pop(folder / self._run.path(file.name), None)
 
@@ -180,6 +186,8 @@ class Judge:
             found = self._examiner.examine(path, file)
         except FileNotFoundError:  # swept meanwhile, or moved on
             return
+        except OSError as error:
+            found = Finding("corrupt", f"{printable(str(path))}: cannot be read: {error.strerror}", file)
         self._seen[path] = inode
         if found is None and file is not None:
             self._right(stage, file, path)
@@ -214,30 +222,16 @@ class Judge:
             self._strays.setdefault(found.whose, []).append(path)
 
     def _ask_store(self) -> None:
-        """Look for the object of every file that was archived, and again while it is missing."""
-        for file in list(self._looks):
-            if self._looks[file].done():
-                self._looked(file, self._looks.pop(file))
-        for file in self.accounts.to_look_for():
-            if file not in self._looks and self._look_at.get(file, 0.0) <= self.now:
-                key = key_for(self._settings.aws_s3_folder, self._run.path(file.name)).text
-                self._look_at[file] = self.now + _LOOK_AGAIN_SECONDS
-                self._looks[file] = self._pool.submit(self._store.look, key)
-
-    def _looked(self, file: File, answer: "Future[StoredObject | None]") -> None:
-        try:
-            stored = answer.result()
-        except RelayError as error:
-            log.warning("%s; asked again", error)
-            return
-        if stored is None or not self.accounts.knows(file):
-            return
-        if stored.size != self._recipe.size(file) or stored.metadata.get(METADATA) != self._run.id:
-            text = f"its object has {stored.size} bytes and the metadata {dict(stored.metadata)}"
-            self.accounts.spoil(file, "corrupt", file.name, text, self.now)
-            return
-        self._stored[file] = stored
-        self.accounts.reached(file, UPLOADED)
+        """Look for the object of every file that has arrived somewhere."""
+        for file, stored in self._lookup.ask(self.accounts.to_look_for(), self.now):
+            if not self.accounts.knows(file):
+                continue
+            if stored.size != self._recipe.size(file) or stored.metadata.get(METADATA) != self._run.id:
+                text = f"its object has {stored.size} bytes and the metadata {dict(stored.metadata)}"
+                self.accounts.spoil(file, "corrupt", file.name, text, self.now)
+                continue
+            self._stored[file] = stored
+            self.accounts.reached(file, UPLOADED)
 
 
 def _name_of(file: File | None, path: Path) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app_properties import Settings
+from pipeline import values
 from pipeline.names import SOAK
 from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak.content import Recipe
@@ -117,6 +118,7 @@ def own_places(run: str, settings: Settings) -> Settings:
     return replace(
         settings,
         **{**own, "folder_to_store_temp_files": str(root(settings) / run)},
+        ignore_patterns=values.patterns(defaults["ignore_patterns"].metadata["default"]),
         aws_s3_folder="/".join(part for part in (settings.aws_s3_folder, SOAK, run) if part),
         aws_sqs=queue_name(settings.aws_sqs),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import re
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 import main
 from app_properties import known_keys, load
 from pipeline import ports
+from pipeline.soak import content, options
+from pipeline.soak.options import SoakOptions
 from pipeline.values import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,3 +90,18 @@ def test_there_is_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     [first, *_] = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert main.VERSION == project["version"] == first
+
+
+def test_the_readme_lists_every_option() -> None:
+    """Of the soak test and of the rest, each once, with its metavar and the default that it has."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `--([a-z-]+)(?: [^`]*)?`(?:, `--help`)? \|([^|]*)\|", text, re.MULTILINE))
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    ours = {action.option_strings[-1].removeprefix("--") for action in parser._actions} - {"help"}
+    assert rows.keys() == ours | {"config", "once", "version"}
+    asked = SoakOptions()
+    shown = {"files": str(asked.files), "deadline": f"{asked.deadline / 60:.0f}m", "sizes": "1KiB-8MiB"}
+    assert {name: rows[name].strip(" `") for name in shown} == shown
+    assert options.duration(shown["deadline"]) == asked.deadline
+    assert content.sizes(shown["sizes"]) == asked.sizes

@@ -19,8 +19,8 @@ from pipeline.soak.cleanup import Left
 from pipeline.soak.options import ALL
 from pipeline.soak.run import METADATA, NOTE, note, root, settings_for
 from tests.fakes import FakeQueue, FakeStore
+from tests.soak import run_at, settings_at
 from tests.unit.places import tree, write
-from tests.unit.soak import run_at, settings_at
 from tests.unit.test_notice import body as event_body
 from tests.unit.test_notice import record
 

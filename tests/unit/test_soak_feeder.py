@@ -27,8 +27,8 @@ from pipeline.soak.content import File
 from pipeline.soak.feeder import Feeder
 from pipeline.soak.run import METADATA, Run
 from tests.fakes import FakeStore
+from tests.soak import DEADLINE, body_of, run_at, settings_at, until
 from tests.unit.places import tree, write
-from tests.unit.soak import DEADLINE, body_of, run_at, settings_at, until
 
 ONE = File(1, 1)
 
@@ -96,7 +96,7 @@ class Farm:
         return self.store.put(key, b"x", {METADATA: self.run.id}).version_id
 
     def settle(self, file: File) -> None:
-        self.judge.send(("settled", file, self.pass_on(file)))
+        self.judge.send(("settled", file, self.pass_on(file), False))
 
     def files(self) -> dict[str, bytes | str]:
         """What lies in Watch, UploadedToS3 and DownloadedFromS3."""
@@ -169,6 +169,17 @@ def test_the_very_version_is_deleted(make: Make) -> None:
     assert farm.store.contents() == {key: b"somebody else's"}
 
 
+def test_what_comes_late_is_not_fed_back(make: Make) -> None:
+    """Another was dropped in its place: it is swept, and as many are in circulation as before."""
+    farm = make()
+    farm.start()
+    farm.until_said("dropped", 3)
+    farm.judge.send(("settled", ONE, farm.pass_on(ONE), True))
+    farm.until_said("swept", 1)
+    until_it_turns(farm)
+    assert farm.said("dropped") == [File(number, 1) for number in (1, 2, 3)]
+
+
 def test_what_was_lost_is_replaced(make: Make) -> None:
     """By a drop that was not there before, so that as many are in circulation."""
     farm = make()
@@ -185,7 +196,8 @@ def test_files_appear_in_both_ways(make: Make, monkeypatch: pytest.MonkeyPatch, 
 
     Where the relay ignores no such names, nothing has one: it would be sent.
     """
-    farm = make(ignore_patterns=patterns)
+    farm = make(ignore_patterns=patterns, in_place=True)
+    place = f"Watch/{farm.run.subfolder}"
     seen: list[str] = []
     blocks = type(farm.run.recipe).blocks
 
@@ -197,9 +209,9 @@ def test_files_appear_in_both_ways(make: Make, monkeypatch: pytest.MonkeyPatch, 
     farm.start()
     farm.until_said("dropped", 3)
     names = [File(number, 1).name for number in (1, 2, 3)]
-    hidden = [f"Watch/.{names[1]}.tmp"] if patterns[-1:] in ((".*",), ("*.tmp",)) else []
+    hidden = [f"{place}/.{names[1]}.tmp"] if patterns[-1:] in ((".*",), ("*.tmp",)) else []
     assert [path for path in dict.fromkeys(seen) if "tmp" in path] == hidden
-    assert sorted(farm.files()) == [f"Watch/{name}" for name in names]
+    assert sorted(farm.files()) == [f"{place}/{name}" for name in names]
 
 
 # ------------------------------------------------------------------ when it drops no more
@@ -270,7 +282,7 @@ def until_it_turns(farm: Farm) -> None:
     name = File(999_999, 1)
     for folder in (farm.settings.uploaded, farm.settings.downloaded):
         write(folder / farm.run.path(name.name))
-    farm.judge.send(("settled", name, None))
+    farm.judge.send(("settled", name, None, False))
     farm.until(lambda: name in farm.said("swept"))
     farm.told.remove(("swept", name))
 
@@ -376,7 +388,7 @@ def test_what_vanished_before_it_was_swept_is_told(make: Make) -> None:
     farm.until_said("dropped", 3)
     version = farm.pass_on(ONE)
     (farm.settings.downloaded / ONE.name).unlink()
-    farm.judge.send(("settled", ONE, version))
+    farm.judge.send(("settled", ONE, version, False))
     farm.until_said("dropped", 4)
     assert ("vanished", ONE, farm.settings.downloaded.name) in farm.told
 

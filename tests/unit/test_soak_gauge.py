@@ -10,7 +10,7 @@ import pytest
 from pipeline.ports import Depth, LaterError, PausedError, RelayError
 from pipeline.soak.gauge import Gauge
 from tests.fakes import FakeQueue
-from tests.unit.soak import DEADLINE, finishes, until
+from tests.soak import DEADLINE, finishes, until
 
 EMPTY, VISIBLE, HELD = Depth(0, 0, 0, None), Depth(1, 0, 0, 0), Depth(0, 1, 0, 0)
 

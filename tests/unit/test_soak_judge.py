@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +17,15 @@ from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
 from pipeline.names import key_for
 from pipeline.ports import LaterError, PausedError, RelayError
-from pipeline.soak import content, judge
+from pipeline.soak import content, judge, lookup
 from pipeline.soak.content import BLOCK, File
 from pipeline.soak.facts import STAGES
 from pipeline.soak.judge import Judge
 from pipeline.soak.run import METADATA
 from pipeline.spool import Spool
 from tests.fakes import FakeStore
+from tests.soak import DEADLINE, body_of, finishes, run_at, settings_at, until
 from tests.unit.places import write
-from tests.unit.soak import DEADLINE, body_of, finishes, run_at, settings_at, until
 
 ONE, TWO = File(1, 1), File(2, 1)
 LONG_AGO = 1_000.0
@@ -127,7 +129,8 @@ class Court:
 @pytest.fixture(autouse=True)
 def look_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long the judge waits is none of these tests' business."""
-    monkeypatch.setattr(judge, "_LOOK_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(lookup, "_FIRST_SECONDS", 0.001)
+    monkeypatch.setattr(lookup, "_LONGEST_SECONDS", 0.001)
     monkeypatch.setattr(judge, "_LAST_WORD_SECONDS", 0.01)
 
 
@@ -165,7 +168,7 @@ def test_a_file_that_goes_all_its_way(court: Court) -> None:
     version = court.put(ONE)
     court.archive(ONE)
     court.deliver(ONE)
-    assert court.next_answer() == ("settled", ONE, version)
+    assert court.next_answer() == ("settled", ONE, version, False)
     assert 2.0 <= court.judge.latencies.recent().highest < 2.0 + DEADLINE
     assert court.judge.sent == court.judge.received == 300
     court.judge.step()
@@ -199,7 +202,7 @@ def test_nothing_is_left_of_what_was_swept(court: Court) -> None:
         for file in batch:
             court.sweep(file)
     assert court.found() == []
-    assert sorted(file for _, file, _ in told) == sorted(files)
+    assert sorted(file for _, file, *_ in told) == sorted(files)
     kept = {name: value for name, value in vars(court.judge).items() if isinstance(value, dict | set) and value}
     assert kept.keys() == {"waiting"}
     accounts = {name: value for name, value in vars(court.judge.accounts).items() if isinstance(value, dict) and value}
@@ -381,6 +384,27 @@ def test_what_vanishes_once_settled_is_lost(court: Court) -> None:
     assert "it vanished from UploadedToS3" in court.text()
 
 
+def test_what_cannot_be_read_is_corrupt(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails, or a mode that keeps the judge out: said, and no error of the test."""
+    court.drop(ONE)
+    path = court.deliver(ONE)
+    path.unlink()
+    path.symlink_to(path)  # nothing that was relayed, so it is not looked at
+    assert court.found() == []
+    path.unlink()
+    court.deliver(ONE)
+    opened = Path.open
+
+    def fails(self: Path, *rest: Any) -> Any:
+        if self == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(self, *rest)
+
+    monkeypatch.setattr(Path, "open", fails)
+    assert court.found() == [("corrupt", ONE.name)]
+    assert "cannot be read: Input/output error" in court.text()
+
+
 def test_a_copy_that_comes_first(court: Court) -> None:
     """Misnamed until the file itself arrives, and from then on a duplicate."""
     court.drop(ONE)
@@ -466,7 +490,8 @@ def test_what_comes_after_its_deadline_is_late(court: Court) -> None:
     assert court.found() == [("lost", ONE.name)]
     court.answers()
     court.pass_on(ONE)
-    assert court.next_answer()[:2] == ("settled", ONE)
+    what, file, _, replaced = court.next_answer()
+    assert (what, file, replaced) == ("settled", ONE, True)
     assert court.found() == [("late", ONE.name)]
 
 
@@ -478,7 +503,7 @@ def test_an_object_that_is_not_there_yet_is_looked_for_again(court: Court) -> No
     court.until(lambda: len(court.store.journal.of("look")) > 1)
     assert not court.answers()
     version = court.put(ONE)
-    assert court.next_answer() == ("settled", ONE, version)
+    assert court.next_answer() == ("settled", ONE, version, False)
     assert court.found() == []
 
 
@@ -590,7 +615,7 @@ def test_a_store_that_hangs_is_asked_once_and_not_waited_for(court: Court) -> No
     court.drop(ONE)
     court.archive(ONE)
     court.until(lambda: bool(court.store.journal.of("look")))
-    until(lambda: court.judge.now > court.judge._look_at[ONE])
+    until(lambda: court.judge.now > court.judge._lookup._again[ONE][0])
     court.judge.step()  # now it would be asked again
     assert finishes(court.judge.close)
     assert len(court.store.journal.of("look")) == 1

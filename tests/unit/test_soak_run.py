@@ -18,7 +18,7 @@ from pipeline.names import SOAK, is_of_soak
 from pipeline.soak import content, options
 from pipeline.soak.options import SoakOptions, is_run
 from pipeline.soak.run import METADATA, NOTE, begin, note, queue_name, settings_for
-from tests.unit.soak import settings_at
+from tests.soak import settings_at
 
 CONFIG = Path("Application.properties")
 

@@ -16,7 +16,7 @@ from pipeline.soak import consent
 from pipeline.soak.consent import agree
 from pipeline.soak.estimate import DEFAULT_MAX_BYTES
 from pipeline.soak.options import SoakOptions
-from tests.unit.soak import settings_at
+from tests.soak import settings_at
 
 FOREIGN = {"aws_endpoint_url": "https://s3.example.org"}
 ASKED = SoakOptions(duration=60.0, chaos=True)

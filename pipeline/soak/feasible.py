@@ -1,0 +1,40 @@
+"""Whether a soak test can pass at all with these options and settings; what cannot is said before it begins."""
+
+import fnmatch
+
+from app_properties import Settings
+from pipeline.ports import EXIT_USAGE, StartupError
+from pipeline.soak.content import File
+from pipeline.soak.options import SoakOptions
+
+_WORK_SECONDS = 10.0
+"""What the way of a file takes at least to be fit for a deadline, beside what it has to wait."""
+
+
+def check(asked: SoakOptions, settings: Settings) -> None:
+    """StartupError (exit code 2) names the option or key that would make every file a lost one."""
+    _check_deadline(asked, settings)
+    name = File(1, 1).name
+    hiding = [pattern for pattern in settings.ignore_patterns if fnmatch.fnmatchcase(name, pattern)]
+    if asked.in_place and hiding:
+        raise StartupError(
+            f"[General] ignorePatterns: {hiding[0]} hides the files of a soak test, such as {name}; "
+            "run it without --in-place, or take the pattern away",
+            EXIT_USAGE,
+        )
+
+
+def _check_deadline(asked: SoakOptions, settings: Settings) -> None:
+    waits = {"minimumAgeSeconds": settings.minimum_age_seconds}
+    if settings.completion_check == "settle":
+        waits["settleSeconds"] = settings.settle_seconds
+    if asked.chaos:  # what a killed poller had in hand comes back after that; the next one may be killed as well
+        waits["twice visibilitySeconds"] = 2.0 * settings.visibility_seconds
+    least = sum(waits.values()) + _WORK_SECONDS
+    if asked.deadline < least:
+        reasons = ", ".join(f"{key} ({seconds:g})" for key, seconds in waits.items() if seconds)
+        raise StartupError(
+            f"--deadline: {asked.deadline:g} seconds are too short: a file may wait for {reasons or 'its turn'}; "
+            f"give at least {least:g}s",
+            EXIT_USAGE,
+        )

@@ -1,0 +1,53 @@
+"""What cannot pass is refused before a soak test begins."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.ports import EXIT_USAGE, StartupError
+from pipeline.soak import feasible
+from pipeline.soak.options import SoakOptions
+from pipeline.soak.run import begin, settings_for
+from tests.soak import settings_at
+
+
+@pytest.mark.parametrize(
+    ("asked", "keys", "said"),
+    [
+        ({"deadline": 9}, {}, "a file may wait for its turn; give at least 10s"),
+        ({"deadline": 129, "chaos": True}, {}, "twice visibilitySeconds (120); give at least 130s"),
+        ({"deadline": 69}, {"minimum_age_seconds": 60.0}, "minimumAgeSeconds (60); give at least 70s"),
+        ({}, {"completion_check": "settle", "settle_seconds": 600.0}, "settleSeconds (600); give at least 610s"),
+        ({"in_place": True}, {"ignore_patterns": ("*.tmp", "drop-*")}, "ignorePatterns: drop-* hides the files"),
+    ],
+)
+def test_it_is_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str, Any], said: str) -> None:
+    """As a usage error that names what is to be changed."""
+    settings = replace(settings_at(tmp_path), **keys)
+    with pytest.raises(StartupError) as refusal:
+        feasible.check(SoakOptions(**asked), settings)
+    assert said in str(refusal.value)
+    assert refusal.value.code == EXIT_USAGE
+
+
+@pytest.mark.parametrize(
+    ("asked", "keys"),
+    [
+        ({}, {}),
+        ({"chaos": True}, {}),
+        ({"deadline": 130, "chaos": True}, {}),
+        ({}, {"completion_check": "auto", "settle_seconds": 600.0}),
+    ],
+)
+def test_it_is_not_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str, Any]) -> None:
+    """The defaults pass, and what is just enough."""
+    feasible.check(SoakOptions(**asked), replace(settings_at(tmp_path), **keys))
+
+
+def test_patterns_hide_nothing_of_a_run_on_its_own_places(tmp_path: Path) -> None:
+    """There the default holds."""
+    settings = replace(settings_at(tmp_path), ignore_patterns=("*",))
+    feasible.check(SoakOptions(), settings)
+    assert settings_for(begin(settings, SoakOptions(), tmp_path / "p"), settings).ignore_patterns[0] == ".*"
