@@ -21,8 +21,6 @@ from pipeline.values import EMBEDDED
 
 _HINTS = 4096
 """Paths that wait in the shared queue; QueuedForUpload holds the rest."""
-_SETTLE_SECONDS = 120.0
-"""What the judge of a soak test gets to end, beyond the deadline of the last file."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +63,15 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
     test = run.begin(settings, _agreed(asked, settings), config)
     own = run.settings_for(test, settings)
     locks = start.prepare(own, SOAK_MODE)
-    run.note(test)
+    run.note(test, settings)
     context = Context(own, logging_conf, _embedded(own))
     relay = replace(context, console=logging.CRITICAL if sys.stdout.isatty() else logging.WARNING)
-    judges = replace(context, console=logging.ERROR)  # one of them that fails ends the picture, too
     soak = Side(
         "soak",
-        (_role("judge", judges, test, leads=True), _role("feeder", judges, test)),
+        (_role("judge", relay, test, leads=True), _role("feeder", relay, test)),
         share=_pipe,
         restarts=False,
-        stop_seconds=asked.deadline + _SETTLE_SECONDS,
+        stop_seconds=test.stop_seconds(settings),
     )
     lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
     phases = [[_side("check", context, test)], [*lasting, soak]]
@@ -92,8 +89,9 @@ def _agreed(asked: options.SoakOptions, settings: Settings) -> options.SoakOptio
 def _cleanup(asked: options.SoakOptions, settings: Settings, logging_conf: Path) -> Job:
     """Remove what soak tests left. Those on an embedded S3 and SQS of their own need none to run."""
     left = cleanup.find(settings, asked.cleanup or options.ALL, in_place=asked.in_place)
-    cleanup.lock(left, settings)  # held as long as this process lives
-    needed = any(cleanup.needs_aws(test, settings) for test in left)
+    here = [test for test in left if not test.elsewhere]
+    cleanup.lock(here, settings)  # held as long as this process lives
+    needed = any(cleanup.needs_aws(test, settings) for test in here)
     context = Context(settings, logging_conf, _embedded(settings) if needed else None)
     return Job(settings, {}, _services(context), [[_side("cleanup", context, tuple(left))]])
 

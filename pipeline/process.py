@@ -87,7 +87,7 @@ def child(link: Link, role: str, context: Context, *work: object) -> None:
         log.error("%s", error)
         raise SystemExit(error.code) from None
     except Exception:
-        log.exception("an error of the program; this process ends and another takes its place")
+        log.exception("an error of the program; this process ends")
         raise SystemExit(1) from None
     finally:
         # The interpreter, on its way out, hands SIGTERM back to the kernel: asked to stop just then, a process whose

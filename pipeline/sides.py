@@ -29,4 +29,5 @@ class Side:
     restarts: bool = True
     """Otherwise a process that fails makes the program fail: its exit code becomes the program's."""
     stop_seconds: float | None = None
-    """What its processes get to stop, where that is not the program's. They are told by SIGUSR2 to be quick."""
+    """What its processes get to stop, where that is not the program's. They are told by SIGUSR2 to be quick,
+    and one that does not listen to it ends."""

@@ -156,7 +156,11 @@ class Supervisor:
                 self._ended(running, child)
         for child, deadline in list(self._draining):
             if child.process.exitcode is None and (time.monotonic() >= deadline or self._impatient(child)):
-                log.warning("%s has not stopped and is killed; what it had in hand is taken up again", child.name)
+                if self._hurry(child):
+                    self._draining.append((child, time.monotonic() + _GRACE_SECONDS))
+                    self._draining.remove((child, deadline))
+                    continue
+                log.warning("%s has not stopped and is killed", child.name)
                 child.process.kill()
                 child.process.join()
             if child.process.exitcode is not None:
@@ -174,15 +178,20 @@ class Supervisor:
             self._hurry(child)
         return self._signals > 2
 
-    def _hurry(self, child: _Child) -> None:
-        if not child.hurried and child.process.pid:
-            child.hurried = True
-            os.kill(child.process.pid, signal.SIGUSR2)  # not reaped before its exit code is read here
+    def _hurry(self, child: _Child) -> bool:
+        """Tell a child with its own time to be quick, once; whether it was told now. One that does not listen ends."""
+        if child.hurried or child.side.side.stop_seconds is None or not child.process.pid:
+            return False
+        child.hurried = True
+        os.kill(child.process.pid, signal.SIGUSR2)  # not reaped before its exit code is read here
+        return True
 
     def _fail_with(self, child: _Child) -> None:
         """The exit code of a process that is not started again is the program's; a signal counts as 1."""
         code = child.process.exitcode or 0
         if code and not child.side.side.restarts:
+            if code < 0:
+                log.critical("%s ended (%s), and with it the program", child.name, _cause(code))
             self._code = self._code or max(code, 1)
 
     def _ended(self, running: _Running, child: _Child) -> None:
@@ -221,6 +230,8 @@ class Supervisor:
         for child in running.children:
             child.process.terminate()
             self._draining.append((child, deadline))
+            if self._code:
+                self._hurry(child)
         running.children.clear()
 
     def _stop(self, sides: Sequence[_Running]) -> None:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from pipeline.link import Link
-from pipeline.ports import RelayError, StartupError
+from pipeline.ports import EXIT_CONFIG, RelayError, StartupError
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import READY_SECONDS, aws_of
 from pipeline.soak import cleanup
@@ -20,12 +20,16 @@ def run(context: Context, _link: Link, stop: Stop, left: tuple[Left, ...]) -> No
         with stop.waiting():
             context.embedded.wait_ready(READY_SECONDS)
     for one in left:
-        try:
-            _remove(one, context)
-        except (RelayError, OSError) as error:
-            raise StartupError(f"soak test {one.run} is not cleaned up: {error}") from error
+        if not one.elsewhere:
+            try:
+                _remove(one, context)
+            except (RelayError, OSError) as error:
+                raise StartupError(f"soak test {one.run} is not cleaned up: {error}") from error
     if not left:
         log.info("no soak test left anything on this machine")
+    if others := [f"{one.run} (--config {one.elsewhere})" for one in left if one.elsewhere]:
+        text = f"left alone, as they have another bucket, queue or endpoint: {', '.join(others)}"
+        raise StartupError(f"{text}; clean them up with their own properties file", EXIT_CONFIG)
 
 
 def _remove(left: Left, context: Context) -> None:

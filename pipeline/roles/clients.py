@@ -7,9 +7,11 @@ from aws_util import Aws
 from pipeline.aws.classic import ClassicStore
 from pipeline.aws.sqs import Queue
 from pipeline.local_aws import EmbeddedAwsTimeoutError
-from pipeline.ports import RelayError
+from pipeline.ports import RelayError, StartupError
 from pipeline.process import Context, Stop
 
+_JUDGES_CONNECTIONS = 8
+_AGAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
@@ -22,17 +24,41 @@ def aws_of(context: Context) -> Aws:
 
 
 def connect(context: Context, stop: Stop, concurrency: int, *, writes: bool) -> tuple[ClassicStore, Queue]:
-    """The clients of this process, made once. An endpoint that went away since the start is waited for."""
-    aws, journal = aws_of(context), context.settings.own_folder / "multipart"
+    """The clients of this process, made once. An endpoint that went away since the start is waited for.
+
+    StopRequested if the program is to stop meanwhile.
+    """
     failures = 0
     while True:
         try:
             if context.embedded:
                 with stop.waiting():
                     context.embedded.wait_ready(READY_SECONDS)
-            return aws.store(journal, concurrency, writes=writes), aws.queue(concurrency)
+            return _clients(context, concurrency, writes=writes)
         except (RelayError, EmbeddedAwsTimeoutError) as error:
             failures += 1
             log.log(logging.ERROR if failures == 1 else logging.DEBUG, "waiting: %s", error)
         with stop.waiting():
             time.sleep(min(30.0, failures))
+
+
+def connect_to_judge(context: Context, stop: Stop) -> tuple[ClassicStore, Queue]:
+    """The same for those who have to give an account: being asked to stop does not end them.
+
+    StartupError if the endpoint is away by then.
+    """
+    while True:
+        try:
+            if context.embedded:
+                context.embedded.wait_ready(READY_SECONDS)
+            return _clients(context, _JUDGES_CONNECTIONS, writes=False)
+        except (RelayError, EmbeddedAwsTimeoutError) as error:
+            if stop.requested:
+                raise StartupError(f"stopped before the soak test began: {error}") from error
+            log.debug("waiting: %s", error)
+        time.sleep(_AGAIN_SECONDS)
+
+
+def _clients(context: Context, concurrency: int, *, writes: bool) -> tuple[ClassicStore, Queue]:
+    aws = aws_of(context)
+    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes), aws.queue(concurrency)

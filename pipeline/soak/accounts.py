@@ -150,7 +150,11 @@ class Accounts:
 
     def unsettled(self) -> list[File]:
         """Files that are still expected."""
-        return [account.file for account in self._open.values() if not (account.settled or account.overdue)]
+        return [
+            account.file
+            for account in self._open.values()
+            if not (account.settled or account.overdue or account.broken)
+        ]
 
     def under_way(self) -> dict[str, int]:
         """Stage → files that have come so far and no further."""

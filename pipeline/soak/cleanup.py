@@ -16,7 +16,7 @@ from pipeline.notice import UnreadableError, decode
 from pipeline.ports import LaterError, MessageQueue, ObjectStore, Received, RelayError, batches
 from pipeline.soak.content import file_of
 from pipeline.soak.options import ALL, is_run
-from pipeline.soak.run import METADATA, NOTE, own_places, root, subfolder
+from pipeline.soak.run import METADATA, NOTE, own_places, places_of, root, subfolder
 from pipeline.spool import REASONS
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ class Left:
     run: str
     in_place: bool
     """It used the configured folders, key prefix and queue."""
+    elsewhere: str = ""
+    """The properties file of a run whose bucket, queue or endpoint are not those of this one."""
 
     def places(self, settings: Settings) -> Settings:
         """Where it lies; `settings` are those of the properties file."""
@@ -47,9 +49,9 @@ class Left:
 def find(settings: Settings, which: str, *, in_place: bool) -> list[Left]:
     """The runs that this machine knows, or the one that was named; `in_place`: so was that, if no note says it."""
     if which != ALL:
-        return [Left(which, _was_in_place(root(settings) / which / NOTE, unless_said=in_place))]
+        return [_left(which, settings, in_place=in_place)]
     known = sorted(path.name for path in root(settings).glob("*") if is_run(path.name))
-    return [Left(run, _was_in_place(root(settings) / run / NOTE, unless_said=False)) for run in known]
+    return [_left(run, settings, in_place=False) for run in known]
 
 
 def lock(left: Sequence[Left], settings: Settings) -> list[int]:
@@ -153,12 +155,19 @@ def _announces(message: Received, bucket: str, prefix: str) -> bool:
     return bool(notices) and all(notice.bucket == bucket and notice.key.startswith(prefix) for notice in notices)
 
 
-def _was_in_place(note: Path, *, unless_said: bool) -> bool:
+def _left(run: str, settings: Settings, *, in_place: bool) -> Left:
+    kept = _read(root(settings) / run / NOTE)
+    there = kept.get("places", places_of(settings))
+    elsewhere = "" if there == places_of(settings) else str(kept.get("config", "another properties file"))
+    return Left(run, kept.get("in_place", in_place) is True, elsewhere)
+
+
+def _read(note: Path) -> dict[str, object]:
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))
     except FileNotFoundError:  # it was stopped before it began, or ran on another machine
-        return unless_said
+        return {}
     except (OSError, ValueError) as error:
-        log.warning("%s cannot be read (%s); taken for a run %s", note, error, "in place" if unless_said else "apart")
-        return unless_said
-    return kept.get("in_place") is True if isinstance(kept, dict) else unless_said
+        log.warning("%s cannot be read (%s); what it would say is taken from the command line", note, error)
+        return {}
+    return kept if isinstance(kept, dict) else {}

@@ -47,7 +47,7 @@ def estimate(max_bytes: int, mean_size: float, seconds: float | None, rate: floa
     if rate is not None and seconds is not None:
         files = min(files, rate * seconds)
         one_way = min(one_way, files * mean_size)
-    polls = _POLLS_A_SECOND * (seconds or 3_600)
+    polls = _POLLS_A_SECOND * (seconds or (files / rate if rate else 3_600))
     s3, sqs = files * (_PUTS_A_FILE + _GETS_A_FILE), files * _MESSAGES_A_FILE + polls
     dollars = files * (_PUTS_A_FILE * _PUT + _GETS_A_FILE * _GET) + sqs * (_SQS_FIFO if fifo else _SQS) + one_way * _OUT
     return Estimate(round(files), round(s3), round(sqs), round(one_way), dollars)

@@ -14,6 +14,7 @@ from typing import Any
 
 from app_properties import Settings
 from pipeline.names import key_for
+from pipeline.pacing import Summary
 from pipeline.ports import LaterError, ObjectStore, PausedError
 from pipeline.process import Stop
 from pipeline.soak.content import File
@@ -48,6 +49,7 @@ class Feeder:
         self._sweeps: deque[Future[None]] = deque()
         """Those that are over."""
         self._over = threading.Event()
+        self._troubles = Summary(log)
 
     def feed(self, stop: Stop) -> None:
         """Until the judge says that it is done. What ends it before is told to the judge as well."""
@@ -130,8 +132,7 @@ class Feeder:
     def _sweep(self, file: File, version_id: str | None, replaced: bool) -> None:
         """Remove what is left of a settled file, and let its next version follow, unless another took its place."""
         path = self._run.path(file.name)
-        while not self._deleted(key_for(self._settings.aws_s3_folder, path).text, version_id):
-            self._over.wait(_RETRY_SECONDS)
+        self._delete(key_for(self._settings.aws_s3_folder, path).text, version_id)
         for folder in (self._settings.downloaded, self._settings.uploaded):
             try:
                 Path(folder, path).unlink()
@@ -141,13 +142,19 @@ class Feeder:
         if not replaced:
             self._ready.append(file.next)
 
-    def _deleted(self, key: str, version_id: str | None) -> bool:
-        try:
-            self._store.delete(key, version_id)
-        except (LaterError, PausedError) as error:
-            log.warning("%s; again in %g s", error, _RETRY_SECONDS)
-            return self._over.is_set()
-        return True
+    def _delete(self, key: str, version_id: str | None) -> None:
+        """Again and again, as long as a file may take that is under way; then the error is one of the run."""
+        give_up_at = time.monotonic() + self._run.options.deadline
+        while not self._over.is_set():
+            try:
+                self._store.delete(key, version_id)
+            except (LaterError, PausedError) as error:
+                if time.monotonic() >= give_up_at:
+                    raise
+                self._troubles.note(error)
+                self._over.wait(_RETRY_SECONDS)
+            else:
+                return
 
     def _raise_failures(self) -> None:
         """What a sweeper could not do is an error of the run."""

@@ -17,6 +17,9 @@ class Gauge:
         """The last answer; None while the queue cannot be asked."""
         self.empty = 0
         """How many answers in a row, up to the last, said that nothing is in it."""
+        self.buried = 0
+        """Messages that went to the dead letters since the first answer."""
+        self._dead: int | None = None
 
     def read(self) -> None:
         """Take the answer, if there is one, and ask again."""
@@ -38,4 +41,8 @@ class Gauge:
         except RelayError:  # it shows as a gap; the relay itself logs what it cannot reach
             self.depth, self.empty = None, 0
             return
-        self.empty = 0 if self.depth.visible or self.depth.in_flight else self.empty + 1
+        depth = self.depth
+        self.empty = 0 if depth.visible or depth.in_flight or depth.delayed else self.empty + 1
+        if depth.dead is not None:
+            self._dead = depth.dead if self._dead is None else self._dead
+            self.buried = max(self.buried, depth.dead - self._dead)

@@ -19,6 +19,7 @@ from pipeline.ports import ObjectStore, StoredObject
 from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, GENERATED, UPLOADED, Accounts
 from pipeline.soak.content import File, file_of
 from pipeline.soak.examiner import Examiner, Finding, again
+from pipeline.soak.facts import STAGES
 from pipeline.soak.lookup import Lookup
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
@@ -52,6 +53,9 @@ class Judge:
         self._seen: dict[Path, int] = {}
         """What was judged, by its inode."""
         self._sweeping: set[File] = set()
+        self._owed = 0
+        """Files that the feeder is to drop in the place of lost ones."""
+        self._arrived_at = 0.0
         self._stored: dict[File, StoredObject] = {}
         self._lookup = Lookup(store, self._key)
         self._words: deque[tuple[Any, ...]] = deque()
@@ -78,9 +82,12 @@ class Judge:
             self._seen = {path: inode for path, inode in self._seen.items() if path in there}
         self._ask_store()
         for file in self.accounts.expire(self.now, self._refusal):
-            self._words.append(("lost",))
+            self._owed += 1
             log.error("not settled in time: %s", file.name)
-        for file in list(self.accounts.settled()):
+        if self.now - self._arrived_at < self._run.options.deadline:  # while nothing arrives, more would only pile up
+            self._words.extend([("lost",)] * self._owed)
+            self._owed = 0
+        for file in self.accounts.settled():
             if file not in self._sweeping:
                 self._sweeping.add(file)
                 self._words.append(("settled", file, self._stored.pop(file).version_id, self._is_replaced(file)))
@@ -92,9 +99,20 @@ class Judge:
         return account is not None and account.overdue
 
     @property
-    def settled(self) -> bool:
+    def accounted(self) -> bool:
         """Whether nothing is expected any more."""
-        return bool(self.finished) and not self.accounts.unsettled() and not self._sweeping
+        return bool(self.finished) and not self.accounts.unsettled()
+
+    @property
+    def passes(self) -> bool:
+        """Whether something was tested to its end, and every file is accounted for."""
+        wrong = self.accounts.violations or self.accounts.left_out or self.failed
+        return self.accounted and not wrong and self.accounts.totals[STAGES[GENERATED]] > 0
+
+    @property
+    def unswept(self) -> list[str]:
+        """Names of settled files that are still to be removed."""
+        return [file.name for file in self._sweeping]
 
     def close(self) -> None:
         """Let the feeder end."""
@@ -205,6 +223,7 @@ class Judge:
 
     def _arrived(self, file: File) -> None:
         self.received += self._recipe.size(file)
+        self._arrived_at = self.now
         latency = self.accounts.delivered(file, self.now)
         if latency is not None:
             self.latencies.add(latency)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from pipeline.pacing import Summary
 from pipeline.ports import ObjectStore, RelayError, StoredObject
 from pipeline.soak.content import File
 
@@ -20,6 +21,7 @@ class Lookup:
     def __init__(self, store: ObjectStore, key: Callable[[File], str]) -> None:
         self._store, self._key = store, key
         self._pool = ThreadPoolExecutor(_THREADS, "look")
+        self._troubles = Summary(log)
         self._asked: dict[File, Future[StoredObject | None]] = {}
         self._again: dict[File, tuple[float, float]] = {}
         """File → when it is asked for again, and how long that is after the time before."""
@@ -27,7 +29,7 @@ class Lookup:
     def ask(self, files: Iterable[File], now: float) -> Iterator[tuple[File, StoredObject]]:
         """What was found since the last call; and see that those of `files` that are due are looked for."""
         for file in [file for file, answer in self._asked.items() if answer.done()]:
-            if (stored := _answer(self._asked.pop(file))) is not None:
+            if (stored := self._answer(self._asked.pop(file))) is not None:
                 yield file, stored
         for file in files:
             due, pause = self._again.get(file, (now, _FIRST_SECONDS))
@@ -43,10 +45,9 @@ class Lookup:
         """Wait for no store."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-
-def _answer(asked: "Future[StoredObject | None]") -> StoredObject | None:
-    try:
-        return asked.result()
-    except RelayError as error:
-        log.warning("%s; asked again", error)
-        return None
+    def _answer(self, asked: "Future[StoredObject | None]") -> StoredObject | None:
+        try:
+            return asked.result()
+        except RelayError as error:
+            self._troubles.note(error)
+            return None

@@ -74,7 +74,7 @@ class Observer:
             ended=datetime.now(UTC).isoformat(timespec="seconds"),
             ended_by=ended_by,
             seconds=judge.now,
-            passed=not (judge.accounts.violations or unsettled or judge.failed or not judge.accounts.totals[STAGES[0]]),
+            passed=judge.passes,
             chaos=run.options.chaos,
             totals=dict(judge.accounts.totals),
             bytes_sent=judge.sent,
@@ -99,9 +99,15 @@ class Observer:
         again = shlex.join(["python", "main.py", "-Mode", "4", "--config", str(run.config), "--cleanup", run.id])
         return f"left behind: {where}\nto remove it: {again}"
 
-    def note(self, text: str) -> None:
-        """Something to be told that no log has."""
-        self._fault("warning", text)
+    def note_rest(self) -> None:
+        """All is accounted for, and still something is there: that is told."""
+        if unswept := self._judge.unswept:
+            names = ", ".join(unswept[:3]) + (", …" if len(unswept) > 3 else "")
+            self._fault("warning", f"{len(unswept)} settled files could not be removed: {names}")
+        if self.gauge.buried:
+            self._fault("warning", f"{self.gauge.buried} messages went to the dead letters")
+        if not self.gauge.empty:
+            self._fault("warning", "the queue still holds messages, or cannot be asked, although all is accounted for")
 
     def _fault(self, kind: str, text: str) -> None:
         fault = Fault(self._judge.now, kind, text)

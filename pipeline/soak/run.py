@@ -22,6 +22,8 @@ METADATA = "soak-run"
 NOTE = "run.json"
 """In a run's own folder: what `--cleanup` has to know of it."""
 
+_COUNTS_SECONDS = 60.0
+_REPORT_SECONDS = 60.0
 _QUEUE_LIMIT = 76
 """Characters: SQS allows 80, and the name of its dead letters is four longer."""
 
@@ -51,6 +53,15 @@ class Run:
         """Of its contents."""
         return Recipe(self.id, self.seed, self.options.sizes)
 
+    def rest_seconds(self, settings: Settings) -> float:
+        """What it may take to be at rest once all is accounted for: what a killed poller had in hand comes back first,
+        and SQS's counts lag by up to a minute."""
+        return settings.visibility_seconds + _COUNTS_SECONDS
+
+    def stop_seconds(self, settings: Settings) -> float:
+        """What the judge may take to end once nothing more is dropped: the last deadline, the rest, and a report."""
+        return self.options.deadline + self.rest_seconds(settings) + _REPORT_SECONDS
+
     def path(self, name: str) -> str:
         """The relative path of a file."""
         return f"{self.subfolder}/{name}" if self.subfolder else name
@@ -74,9 +85,16 @@ def begin(settings: Settings, options: SoakOptions, config: Path) -> Run:
     )
 
 
-def note(run: Run) -> None:
+def places_of(settings: Settings) -> dict[str, str]:
+    """Where objects and messages of a run go that has these settings: what `--cleanup` must be given again."""
+    names = ("aws_s3_bucket", "aws_s3_folder", "aws_sqs", "aws_region", "aws_endpoint_url")
+    return {name: getattr(settings, name) for name in (*names, "aws_endpoint_url_s3", "aws_endpoint_url_sqs")}
+
+
+def note(run: Run, settings: Settings) -> None:
     """Leave a note in the run's own folder, by which it is found again, and see that a report can be written.
 
+    `settings` are those of the properties file.
     StartupError (exit code 2) if it cannot: after a day is too late to find that out.
     """
     try:
@@ -86,7 +104,7 @@ def note(run: Run) -> None:
         text = f"--report: nothing can be written to {run.reports}: {error.strerror}; make room, or name another folder"
         raise StartupError(text, EXIT_USAGE) from error
     run.root.mkdir(parents=True, exist_ok=True)
-    kept = {"in_place": run.options.in_place, "config": str(run.config.absolute())}
+    kept = {"in_place": run.options.in_place, "config": str(run.config.absolute()), "places": places_of(settings)}
     (run.root / NOTE).write_text(json.dumps(kept), encoding="utf-8")
 
 

@@ -53,7 +53,8 @@ class Tally:
     """Adds up readings; knows no clock and asks no process."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, Reading] = {}  # the last of each
+        self._seen: dict[Hashable, Reading] = {}  # the last of each that lives
+        self._ended: dict[str, tuple[int, float]] = {}  # role → how many, and their seconds of CPU
         self._roles: dict[str, _Role] = {}
         self._now: float | None = None
 
@@ -63,6 +64,8 @@ class Tally:
         `now` is in seconds, of a clock that never goes back.
         """
         groups: dict[str, list[tuple[Reading, float]]] = {}
+        readings = list(readings)
+        self._fold({reading.process for reading in readings})
         for reading in readings:
             before = self._seen.get(reading.process)
             self._seen[reading.process] = reading
@@ -83,9 +86,18 @@ class Tally:
         uses = [self._use(role, memory) for role, memory in self._roles.items()]
         return [use for use in uses if use.processes]  # none: a name its only process had before that of its role
 
+    def _fold(self, alive: set[Hashable]) -> None:
+        """Of what has ended only the sum is kept: there may be thousands."""
+        for process in self._seen.keys() - alive:
+            ended = self._seen.pop(process)
+            if ended.role is not None:
+                count, cpu = self._ended.get(ended.role, (0, 0.0))
+                self._ended[ended.role] = (count + 1, cpu + ended.cpu)
+
     def _use(self, role: str, memory: _Role) -> ProcessUse:
+        count, ended = self._ended.get(role, (0, 0.0))
         cpu = [reading.cpu for reading in self._seen.values() if reading.role == role]
-        return ProcessUse(role, len(cpu), memory.first, memory.peak, memory.last, sum(cpu))
+        return ProcessUse(role, count + len(cpu), memory.first, memory.peak, memory.last, ended + sum(cpu))
 
 
 class Usage:

@@ -84,9 +84,17 @@ def test_the_note_of_a_run_is_understood(tmp_path: Path, settings: Settings) -> 
     """As the run itself writes it."""
     runs = [run_at(tmp_path, settings, in_place=in_place)[0] for in_place in (False, True)]
     for run in runs:
-        note(run)
+        note(run, settings)
     found = cleanup.find(settings, ALL, in_place=False)
     assert found == sorted((Left(run.id, run.options.in_place) for run in runs), key=lambda left: left.run)
+
+
+def test_a_run_of_other_places_is_known_as_such(tmp_path: Path, settings: Settings) -> None:
+    """With another bucket, queue or endpoint its objects would not be found, and then be forgotten."""
+    run, _ = run_at(tmp_path, settings)
+    note(run, replace(settings, aws_s3_bucket="another"))
+    [left] = cleanup.find(settings, run.id, in_place=False)
+    assert left.elsewhere == str(run.config.absolute())
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -378,7 +386,7 @@ IN_PLACE = ("watch", "queued", "uploaded", "failed", "downloaded")
 def test_in_place_the_files_of_the_run_go(tmp_path: Path, settings: Settings) -> None:
     """From every folder, also those half written and the reasons in Failed; the folders that are gone are told."""
     run, own = run_at(tmp_path, settings, in_place=True)
-    note(run)
+    note(run, settings)
     folders = [getattr(own, name) / run.subfolder for name in IN_PLACE]
     for folder in folders:
         write(folder / "drop-000001-Version-12.bin")

@@ -211,19 +211,19 @@ def test_nothing_is_left_of_what_was_swept(court: Court) -> None:
     assert [name for name, value in vars(court.judge.accounts).items() if value == {}] == ["_open", "_violations"]
 
 
-def test_it_is_settled_when_nothing_is_expected(court: Court) -> None:
-    """The feeder has finished, every file is settled, and what is left of it is swept."""
+def test_it_is_accounted_for_when_nothing_is_expected(court: Court) -> None:
+    """The feeder has finished, and every file is settled; what is still to be swept is known by name."""
     court.drop(ONE)
-    court.pass_on(ONE)
-    court.next_answer()
-    assert not court.judge.settled
     court.feeder.send(("finished", "duration"))
     court.judge.step()
     assert court.judge.finished == "duration"
-    assert not court.judge.settled
+    assert not court.judge.accounted
+    court.pass_on(ONE)
+    court.next_answer()
+    assert (court.judge.accounted, court.judge.passes, court.judge.unswept) == (True, True, [ONE.name])
     court.sweep(ONE)
     court.judge.step()
-    assert court.judge.settled
+    assert (court.judge.accounted, court.judge.passes, court.judge.unswept) == (True, True, [])
     court.judge.close()
     assert court.answers() == [("done",)]
 
@@ -235,7 +235,43 @@ def test_what_the_feeder_says_is_remembered(court: Court) -> None:
     court.judge.step()
     assert court.judge.kills == {"poller": 2, "uploader-1": 1}
     assert court.judge.failed == "OSError: full"
-    assert not court.judge.settled
+    assert not court.judge.passes
+
+
+def test_what_tested_nothing_does_not_pass(court: Court) -> None:
+    """Without a file, or with a feeder that never said that it was done."""
+    court.feeder.send(("finished", "Ctrl-C"))
+    court.judge.step()
+    assert (court.judge.accounted, court.judge.passes) == (True, False)
+
+
+def test_what_was_not_finished_does_not_pass(court: Court) -> None:
+    """Its feeder may have been killed."""
+    court.drop(ONE)
+    court.pass_on(ONE)
+    court.next_answer()
+    court.sweep(ONE)
+    court.judge.step()
+    assert (court.judge.accounted, court.judge.passes) == (False, False)
+
+
+def test_a_damaged_file_is_not_waited_for(court: Court) -> None:
+    """Its story ended when it came."""
+    court.drop(ONE)
+    court.deliver(ONE).write_bytes(b"x")
+    court.feeder.send(("finished", "Ctrl-C"))
+    assert court.found() == [("corrupt", ONE.name)]
+    assert court.judge.accounted
+
+
+def test_in_an_outage_nothing_is_replaced(court: Court) -> None:
+    """While nothing arrives more files would only pile up; they are owed until something does."""
+    court.judge._arrived_at = -LONG_AGO
+    court.drop(ONE, TWO, ago=LONG_AGO)
+    assert court.found() == [("lost", ONE.name), ("lost", TWO.name)]
+    assert court.answers() == []
+    court.pass_on(ONE)
+    assert sorted(words[0] for words in court.answers_until(3)) == ["lost", "lost", "settled"]
 
 
 # ------------------------------------------------------------------ what is damaged

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from app_properties import Settings
 from pipeline import arguments, values
 from pipeline.names import SOAK, is_of_soak
+from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak import content, options
 from pipeline.soak.options import SoakOptions, is_run
-from pipeline.soak.run import METADATA, NOTE, begin, note, queue_name, settings_for
+from pipeline.soak.run import METADATA, NOTE, begin, note, places_of, queue_name, settings_for
 from tests.soak import settings_at
 
 CONFIG = Path("Application.properties")
@@ -133,10 +134,24 @@ def test_where_the_report_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_run_leaves_a_note(tmp_path: Path, in_place: bool) -> None:
     """Nothing is made before; then what a cleanup has to know."""
-    run, _ = made(settings_at(tmp_path), in_place=in_place)
+    settings = settings_at(tmp_path)
+    run, _ = made(settings, in_place=in_place)
     assert not run.root.exists()
-    note(run)
-    assert json.loads((run.root / NOTE).read_text()) == {"in_place": in_place, "config": str(CONFIG.absolute())}
+    note(run, settings)
+    kept = json.loads((run.root / NOTE).read_text())
+    assert kept == {"in_place": in_place, "config": str(CONFIG.absolute()), "places": places_of(settings)}
+    assert kept["places"]["aws_s3_bucket"] == "relay"
+
+
+def test_a_report_that_could_not_be_written_is_no_surprise(tmp_path: Path) -> None:
+    """It is said before anything begins, as a usage error that names the folder."""
+    (tmp_path / "taken").write_bytes(b"")
+    settings = settings_at(tmp_path)
+    run, _ = made(settings, report=tmp_path / "taken" / "report")
+    with pytest.raises(StartupError, match=r"--report: nothing can be written to .*/taken/report") as refusal:
+        note(run, settings)
+    assert refusal.value.code == EXIT_USAGE
+    assert not run.root.exists()
 
 
 @pytest.mark.parametrize(
