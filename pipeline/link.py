@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -48,3 +48,10 @@ class Link:
         # A message larger than the pipe's atomic write may meet that of another thread of this process.
         with _reporting, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send((what, work))
+
+
+def reports(pipe: "Connection[None, tuple[str, str]]") -> Iterator[tuple[str, str]]:
+    """In the parent: what a child has said so far. One that ended in the middle of a message said nothing more."""
+    with contextlib.suppress(EOFError, OSError):
+        while pipe.poll():
+            yield pipe.recv()

@@ -76,6 +76,12 @@ def is_of_soak(folder: str, key: str) -> bool:
     return key.startswith(f"{folder}/{SOAK}/" if folder else f"{SOAK}/")
 
 
+def is_of_other_soak(folder: str, key: str) -> bool:
+    """Whether `folder` is the key prefix of a soak test, and a key that of another one beside it."""
+    parent, mark, run = folder.rpartition(f"{SOAK}/")
+    return bool(mark) and "/" not in run and key.startswith(parent + mark) and not key.startswith(f"{folder}/")
+
+
 def encode_path(path: str) -> str:
     """A relative path as ASCII, for metadata and message attributes; `decode_path` is its exact reverse."""
     return quote(_to_bytes(path), safe="/")

@@ -59,11 +59,12 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
 
     What the relay has to say is shown by the judge: on a terminal its picture has the screen for itself.
     """
+    asked = _agreed(asked, settings)
     feasible.check(asked, settings)
-    test = run.begin(settings, _agreed(asked, settings), config)
+    test = run.begin(settings, asked, config)
     own = run.settings_for(test, settings)
-    locks = start.prepare(own, SOAK_MODE)
     run.note(test, settings)
+    locks = start.prepare(own, SOAK_MODE)
     context = Context(own, logging_conf, _embedded(own))
     relay = replace(context, console=logging.CRITICAL if sys.stdout.isatty() else logging.WARNING)
     soak = Side(

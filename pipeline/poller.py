@@ -16,7 +16,15 @@ from pipeline.drop import Origin, delivery_id, origin_of
 from pipeline.folders import Folder
 from pipeline.hand import Hand, Held
 from pipeline.landing import Arrival, Landing
-from pipeline.names import NameRefusedError, checked_path, human_size, is_of_soak, path_of_key, printable
+from pipeline.names import (
+    NameRefusedError,
+    checked_path,
+    human_size,
+    is_of_other_soak,
+    is_of_soak,
+    path_of_key,
+    printable,
+)
 from pipeline.notice import Notice, UnreadableError, decode
 from pipeline.pacing import Gate
 from pipeline.ports import (
@@ -188,9 +196,11 @@ class Poller:
                 self._deliver(held, notice)
 
     def _check(self, notice: Notice) -> None:
-        """NeverError for whatever must not even be asked for."""
+        """NeverError for whatever must not even be asked for, LaterError for what somebody else is to have."""
         if notice.bucket != self._store.bucket:
             raise NeverError(f"a message about another bucket, {printable(notice.bucket[:100])!r}")
+        if is_of_other_soak(self._folder, notice.key):
+            raise LaterError(f"a message of another soak test, which shares this queue: {printable(notice.key[:200])}")
         try:
             path_of_key(self._folder, notice.key)
         except NameRefusedError as error:

@@ -12,14 +12,12 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from multiprocessing import connection
-from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
 from pipeline import pacing
-from pipeline.blame import Blame
+from pipeline.children import Child, Running, cause, read_reports
 from pipeline.link import InheritedFd, Link
 from pipeline.sides import Role, Side
 
@@ -33,29 +31,6 @@ _SECOND_SIGNAL_SECONDS = 0.5
 _RESTART_BASE, _RESTART_CAP = 0.4, 30.0
 
 
-@dataclass(eq=False)
-class _Child:
-    side: "_Running"
-    role: Role
-    name: str
-    process: BaseProcess
-    pipe: Any
-    shared: Any
-    """Kept as long as the child: the parent's copy going away removes its semaphores while the child is starting."""
-    started: float
-    hurried: bool = False
-
-
-@dataclass(eq=False)
-class _Running:
-    side: Side
-    children: list[_Child] = field(default_factory=list)
-    blame: Blame = field(default_factory=Blame)
-    failures: int = 0
-    restart_at: float | None = None
-    ended: bool = False
-
-
 class Supervisor:
     """Runs services (all the time) and phases of sides (one phase after the other)."""
 
@@ -63,10 +38,12 @@ class Supervisor:
         """`stop_seconds`: what children get to stop. `start_failures`: exit codes that end the whole program."""
         self._context = multiprocessing.get_context("spawn")
         self._stop_seconds, self._start_failures = stop_seconds, start_failures
-        self._running: list[_Running] = []
-        self._draining: list[tuple[_Child, float]] = []
+        self._running: list[Running] = []
+        self._draining: list[tuple[Child, float]] = []
         self._signals, self._signalled = 0, -_SECOND_SIGNAL_SECONDS
-        self._services: list[_Running] = []
+        self._services: list[Running] = []
+        self._finished: set[str] = set()
+        """Names of sides that came to their end."""
         self._code = 0
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
@@ -90,10 +67,18 @@ class Supervisor:
                 log.info("stopping: up to %g s for what is under way; once more to stop now", patience)
             self._stop_phase([running for running in self._running if running not in self._services])
             self._stop(self._services)
+            self._fail_unfinished(phases)
             signal.set_wakeup_fd(-1)
             self._wake_reader.close()
             self._wake_writer.close()
         return self._code
+
+    def _fail_unfinished(self, phases: Sequence[Sequence[Side]]) -> None:
+        """Where a failure is the program's, so is an end before the end."""
+        for side in (side for phase in phases for side in phase if not side.restarts):
+            if not self._code and side.name not in self._finished:
+                log.critical("%s was stopped before it could come to its end", side.name)
+                self._code = 1
 
     def _listen(self) -> None:
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
@@ -101,12 +86,12 @@ class Supervisor:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
                 signal.signal(number, self._on_signal)
 
-    def _stop_phase(self, current: Sequence[_Running]) -> None:
+    def _stop_phase(self, current: Sequence[Running]) -> None:
         """First what the phase waits for, which may need the others until it has ended."""
         self._stop([running for running in current if not running.side.lasts])
         self._stop([running for running in current if running.side.lasts])
 
-    def _patience(self, running: _Running) -> float:
+    def _patience(self, running: Running) -> float:
         own = running.side.stop_seconds
         return self._stop_seconds if own is None else own
 
@@ -146,7 +131,7 @@ class Supervisor:
             self._wake_reader.recv(4096)
         for child in children:
             if child.pipe in ready:
-                _read_reports(child)
+                read_reports(child)
 
     def _collect(self) -> None:
         """Deal with every child that ended and every one that should have."""
@@ -165,10 +150,12 @@ class Supervisor:
                 child.process.join()
             if child.process.exitcode is not None:
                 self._draining.remove((child, deadline))
+                if child.process.exitcode == 0 and child.role.leads:
+                    self._finished.add(child.side.side.name)
                 self._fail_with(child)
                 self._close(child, asked=True)
 
-    def _impatient(self, child: _Child) -> bool:
+    def _impatient(self, child: Child) -> bool:
         """Whether a child that was asked to stop is to be killed; one with its own time is told to be quick first."""
         if child.side in self._services:  # they have nothing to give back
             return False
@@ -178,7 +165,7 @@ class Supervisor:
             self._hurry(child)
         return self._signals > 2
 
-    def _hurry(self, child: _Child) -> bool:
+    def _hurry(self, child: Child) -> bool:
         """Tell a child with its own time to be quick, once; whether it was told now. One that does not listen ends."""
         if child.hurried or child.side.side.stop_seconds is None or not child.process.pid:
             return False
@@ -186,15 +173,17 @@ class Supervisor:
         os.kill(child.process.pid, signal.SIGUSR2)  # not reaped before its exit code is read here
         return True
 
-    def _fail_with(self, child: _Child) -> None:
+    def _fail_with(self, child: Child) -> None:
         """The exit code of a process that is not started again is the program's; a signal counts as 1."""
         code = child.process.exitcode or 0
         if code and not child.side.side.restarts:
             if code < 0:
-                log.critical("%s ended (%s), and with it the program", child.name, _cause(code))
+                log.critical("%s ended (%s), and with it the program", child.name, cause(code))
             self._code = self._code or max(code, 1)
+            for other, _ in self._draining:  # nothing else might wake us before its time is over
+                self._hurry(other)
 
-    def _ended(self, running: _Running, child: _Child) -> None:
+    def _ended(self, running: Running, child: Child) -> None:
         code = child.process.exitcode or 0
         self._fail_with(child)
         self._close(child, asked=False)
@@ -202,11 +191,12 @@ class Supervisor:
             self._code = code
         elif code == 0 and child.role.leads:
             running.ended = not any(other.role is child.role for other in running.children)
+            self._finished.add(running.side.name)
         elif running.side.restarts and not running.ended:
             self._crashed(running, child, code)
 
-    def _close(self, child: _Child, *, asked: bool) -> None:
-        _read_reports(child)
+    def _close(self, child: Child, *, asked: bool) -> None:
+        read_reports(child)
         child.pipe.close()
         blame, pid = child.side.blame, child.process.pid or 0
         if asked:
@@ -215,16 +205,16 @@ class Supervisor:
             blame.died(pid)
         child.process.close()
 
-    def _crashed(self, running: _Running, child: _Child, code: int) -> None:
+    def _crashed(self, running: Running, child: Child, code: int) -> None:
         lived = time.monotonic() - child.started
         running.failures = 0 if lived >= _STABLE_SECONDS else running.failures + 1
         wait = 0.0 if running.failures <= 1 else pacing.delay(running.failures - 2, _RESTART_BASE, _RESTART_CAP)
-        log.warning("%s ended (%s), started again in %.1f s", child.name, _cause(code), wait)
+        log.warning("%s ended (%s), started again in %.1f s", child.name, cause(code), wait)
         running.restart_at = time.monotonic() + wait
         if running.side.share is not None:
             self._drain(running)
 
-    def _drain(self, running: _Running) -> None:
+    def _drain(self, running: Running) -> None:
         """Ask the processes of a side to finish what they have in hand; their successors may begin meanwhile."""
         deadline = time.monotonic() + self._patience(running) + _GRACE_SECONDS
         for child in running.children:
@@ -234,7 +224,7 @@ class Supervisor:
                 self._hurry(child)
         running.children.clear()
 
-    def _stop(self, sides: Sequence[_Running]) -> None:
+    def _stop(self, sides: Sequence[Running]) -> None:
         """Stop sides for good, and wait for that."""
         for running in sides:
             running.restart_at = None
@@ -244,13 +234,13 @@ class Supervisor:
         while any(child.side in sides for child, _ in self._draining):
             self._turn()
 
-    def _start(self, side: Side) -> _Running:
-        running = _Running(side)
+    def _start(self, side: Side) -> Running:
+        running = Running(side)
         self._running.append(running)
         self._spawn_missing(running)
         return running
 
-    def _spawn_missing(self, running: _Running) -> None:
+    def _spawn_missing(self, running: Running) -> None:
         side = running.side
         alive = {child.name for child in running.children}
         shared = side.share(self._context) if side.share is not None else None
@@ -260,7 +250,7 @@ class Supervisor:
                 if name not in alive:
                     running.children.append(self._spawn(running, role, name, shared))
 
-    def _spawn(self, running: _Running, role: Role, name: str, shared: Any) -> _Child:
+    def _spawn(self, running: Running, role: Role, name: str, shared: Any) -> Child:
         reader, writer = self._context.Pipe(duplex=False)
         locks = tuple(InheritedFd(fd) for fd in running.side.lock_fds)
         blame = running.blame
@@ -273,22 +263,4 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
         writer.close()
-        return _Child(running, role, name, process, reader, shared, time.monotonic())
-
-
-def _read_reports(child: _Child) -> None:
-    """Take what a child has said so far. One that ended in the middle of a message said nothing more."""
-    try:
-        while child.pipe.poll():
-            what, work = child.pipe.recv()
-            note = child.side.blame.begin if what == "begin" else child.side.blame.end
-            note(child.process.pid or 0, work)
-    except (EOFError, OSError):
-        return
-    except Exception as error:  # noqa: BLE001  # whatever unpickling raises: this child is not to be understood any more
-        log.error("%s is not understood (%s) and is ended", child.name, error)
-        child.process.kill()
-
-
-def _cause(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return Child(running, role, name, process, reader, shared, time.monotonic())

@@ -9,6 +9,7 @@ from pipeline.process import Context, Stop
 from pipeline.roles.clients import READY_SECONDS, aws_of
 from pipeline.soak import cleanup
 from pipeline.soak.cleanup import Left
+from pipeline.soak.leftovers import PROBE
 
 _COUNTS_LAG_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def _remove(left: Left, context: Context) -> None:
             cleanup.remove_messages(queue, store.bucket, prefix, patience) for queue in aws.existing_queues()
         )
         store.abandon_uploads()
-        objects = cleanup.remove_objects(store, prefix, left.run, marked_alone=left.in_place)
+        objects = cleanup.remove_objects(store, prefix, left.run, () if left.in_place else (f"{prefix}{PROBE}",))
     folders = cleanup.remove_folders(left, settings)
     where = ", ".join(map(str, folders)) or "no folder"
     log.info("soak test %s: removed %d messages, %d objects, %s", left.run, messages, objects, where)

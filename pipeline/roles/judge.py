@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _STEP_SECONDS = 0.05
 _SAMPLE_SECONDS = 1.0
 _EMPTY_ANSWERS = 3
+_MUTE_SECONDS = 15.0
+"""How long a queue is waited for at the end that cannot be asked."""
 _AT_ONCE = "a stop at once, before everything was settled"
 
 
@@ -76,10 +78,11 @@ def _judge(
             sample_at = now + _SAMPLE_SECONDS
             view.show(observer.sample())
         if judge.accounted:
-            give_up_at = min(give_up_at, now + patience)
+            give_up_at = min(give_up_at, now + (patience if observer.gauge.depth else min(patience, _MUTE_SECONDS)))
             rests = not judge.unswept and observer.gauge.empty >= _EMPTY_ANSWERS
             if rests or now >= give_up_at:
                 break
         wait(wake, _STEP_SECONDS)
-    observer.note_rest()
+    if judge.accounted and not hurry.is_set():
+        observer.close_accounts()
     view.show(observer.sample())

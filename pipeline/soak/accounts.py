@@ -103,6 +103,10 @@ class Accounts:
             return
         self._violations.setdefault((kind, name), Violation(kind, name, text, now))
 
+    def has_story(self, name: str) -> bool:
+        """Whether something was said of a file of this name."""
+        return any(name == said.rpartition("/")[2] for _, said in self._violations)
+
     def retract(self, kind: str, name: str) -> None:
         """Something was said that turns out to be something else."""
         self._violations.pop((kind, name), None)

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _MESSAGES = 10_000
 """The most that are looked at in one queue: each is hidden from others meanwhile."""
 _POLLS, _POLL_SECONDS = 3, 1
+_LOOK_SECONDS = 120.0
+"""What looking at a long queue may take, beyond waiting for messages in flight."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +74,40 @@ def needs_aws(left: Left, settings: Settings) -> bool:
 def remove_messages(queue: MessageQueue, bucket: str, prefix: str, seconds: float) -> int:
     """Delete the messages that announce nothing but keys below `prefix`; others go back. How many were deleted.
 
-    What a poller had in hand when it was killed is waited for, `seconds` at most: the visibility of a message.
+    What a poller had in hand when it was killed is waited for, `seconds` at most: the visibility of a message. Others
+    are hidden for as long as that takes, so that each is received once and comes no nearer to the dead letters.
     """
     deleted, others, empty = 0, dict[str, str](), 0
-    give_up_at = time.monotonic() + seconds
+    waited = time.monotonic() + seconds
     try:
-        while deleted + len(others) < _MESSAGES:
-            messages = queue.receive(10, _POLL_SECONDS)
-            ours = [message.receipt for message in messages if _announces(message, bucket, prefix)]
-            others |= {message.id: message.receipt for message in messages if message.receipt not in ours}
-            if ours:
-                deleted += sum(outcome is None for outcome in queue.delete(ours))
-            empty = 0 if messages else empty + 1  # SQS may ask but a part of its servers
-            if empty >= _POLLS and (queue.depth().in_flight <= len(others) or time.monotonic() >= give_up_at):
+        while empty < _POLLS or (queue.depth().in_flight > len(others) and time.monotonic() < waited):
+            if deleted + len(others) >= _MESSAGES or time.monotonic() >= waited + _LOOK_SECONDS:
+                log.warning("not every message of the queue was looked at; run it again when it is less busy")
                 break
-    finally:  # held until now, so that none is received twice
-        _give_back(queue, list(others.values()))
+            messages = queue.receive(10, _POLL_SECONDS)
+            ours, foreign = _sorted(messages, bucket, prefix)
+            others |= foreign
+            _change(queue, list(foreign.values()), math.ceil(seconds + 2 * _LOOK_SECONDS))
+            deleted += sum(outcome is None for outcome in queue.delete(ours)) if ours else 0
+            empty = 0 if messages else empty + 1  # SQS may ask but a part of its servers
+    finally:
+        _change(queue, list(others.values()), 0)
     return deleted
 
 
-def remove_objects(store: ObjectStore, prefix: str, run: str, *, marked_alone: bool) -> int:
-    """Delete the objects below `prefix`, with `marked_alone` those that carry the run's id; how many."""
+def _sorted(messages: Sequence[Received], bucket: str, prefix: str) -> tuple[list[str], dict[str, str]]:
+    """Receipts of the messages about keys below `prefix`, and of the others, by message."""
+    ours = [message.receipt for message in messages if _announces(message, bucket, prefix)]
+    return ours, {message.id: message.receipt for message in messages if message.receipt not in ours}
+
+
+def remove_objects(store: ObjectStore, prefix: str, run: str, unmarked: Container[str] = ()) -> int:
+    """Delete the objects below `prefix` that carry the run's id, and those of the keys `unmarked`; how many."""
     count = 0
     for key in store.keys(prefix):
         before = None
         while (stored := store.look(key)) is not None:
-            if marked_alone and stored.metadata.get(METADATA) != run:
+            if stored.metadata.get(METADATA) != run and key not in unmarked:
                 log.info("left alone, as soak test %s did not make it: s3://%s/%s", run, store.bucket, key)
                 break
             if (stored.etag, stored.version_id) == before:
@@ -115,6 +126,9 @@ def remove_folders(left: Left, settings: Settings) -> list[Path]:
         removed += [place / subfolder(left.run) for place in places]
         removed += [settings.failed / REASONS / subfolder(left.run)]
     there = [folder for folder in removed if folder.is_dir() and not folder.is_symlink()]
+    if removed[0] in there and not (removed[0] / NOTE).exists():
+        log.warning("left alone, as no soak test left its %s there: %s", NOTE, removed[0])
+        there.remove(removed[0])
     for folder in removed[1:]:
         if folder in there:
             _remove_own_files(folder)
@@ -125,11 +139,11 @@ def remove_folders(left: Left, settings: Settings) -> list[Path]:
     return [folder for folder in there if not folder.exists()]
 
 
-def _give_back(queue: MessageQueue, receipts: list[str]) -> None:
-    """At once; what cannot be given back comes back when its visibility ends."""
+def _change(queue: MessageQueue, receipts: list[str], seconds: int) -> None:
+    """Hide messages for so long; 0 gives them back. Where that fails they come back when their visibility ends."""
     for batch in batches(receipts):
         try:
-            queue.extend(batch, 0)
+            queue.extend(batch, seconds)
         except RelayError as error:
             log.warning("%d messages go back later: %s", len(batch), error)
 

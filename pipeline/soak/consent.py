@@ -36,6 +36,7 @@ def _bill(asked: SoakOptions, settings: Settings, endpoints: list[str]) -> str:
         asked.duration,
         asked.rate,
         fifo=settings.aws_sqs.endswith(".fifo"),
+        pollers=settings.poll_processes,
     )
     return (
         f"This soak test speaks to {' and '.join(endpoints)}, which may cost money:\n  {most}\n"

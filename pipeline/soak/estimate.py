@@ -14,9 +14,9 @@ DEFAULT_MAX_BYTES = 1 << 30
 _PUT, _GET = 0.005 / 1_000, 0.0004 / 1_000
 _SQS, _SQS_FIFO = 0.40 / 1_000_000, 0.50 / 1_000_000
 _OUT = 0.09 / 1_000**3
-_PUTS_A_FILE, _GETS_A_FILE, _MESSAGES_A_FILE = 1.1, 2.2, 3.0
-"""With parts and repeats: PUT; GET and HEAD; send, receive and delete (batches make it fewer)."""
-_POLLS_A_SECOND = 1 / 20 + 2
+_PUTS_A_FILE, _GETS_A_FILE, _MESSAGES_A_FILE = 1.1, 3.3, 3.0
+"""With parts and repeats: PUT; GET and two HEAD; send, receive and delete (batches make it fewer)."""
+_POLLS_A_SECOND, _DEPTHS_A_SECOND = 1 / 20, 2
 """An idle long poll takes 20 s; the depths of the queue and of its dead letters are asked for once a second."""
 _OVERHEAD = 1 << 10
 """Bytes that the headers of its requests weigh, about: the least that a file counts for, or limits in bytes would let
@@ -40,14 +40,22 @@ class Estimate(NamedTuple):
         )
 
 
-def estimate(max_bytes: int, mean_size: float, seconds: float | None, rate: float | None, *, fifo: bool) -> Estimate:
+def estimate(
+    max_bytes: int,
+    mean_size: float,
+    seconds: float | None,
+    rate: float | None,
+    *,
+    fifo: bool = False,
+    pollers: int = 1,
+) -> Estimate:
     """For `max_bytes` sent and received in files of `mean_size`, or as few as `rate` and `seconds` allow."""
     files = max_bytes / 2 / max(mean_size, _OVERHEAD)
     one_way = files * mean_size
     if rate is not None and seconds is not None:
         files = min(files, rate * seconds)
         one_way = min(one_way, files * mean_size)
-    polls = _POLLS_A_SECOND * (seconds or (files / rate if rate else 3_600))
+    polls = (_POLLS_A_SECOND * pollers + _DEPTHS_A_SECOND) * (seconds or (files / rate if rate else 3_600))
     s3, sqs = files * (_PUTS_A_FILE + _GETS_A_FILE), files * _MESSAGES_A_FILE + polls
     dollars = files * (_PUTS_A_FILE * _PUT + _GETS_A_FILE * _GET) + sqs * (_SQS_FIFO if fifo else _SQS) + one_way * _OUT
     return Estimate(round(files), round(s3), round(sqs), round(one_way), dollars)

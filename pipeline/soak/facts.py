@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 STAGES = ("generated", "claimed", "uploaded", "announced", "delivered", "fed back")
 """The way of a file, in order; whatever was seen at a stage has passed those before it."""
 
-KINDS = ("lost", "corrupt", "duplicate", "misnamed", "invented", "late")
+KINDS = ("lost", "corrupt", "duplicate", "misnamed", "invented", "late", "left")
 """Of violations: missing after the deadline; other bytes; the same twice; right bytes under another name; nothing that
-was ever dropped; there, but only after the deadline."""
+was ever dropped; there, but only after the deadline; still somewhere when nothing should be."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,13 @@ _WORK_SECONDS = 10.0
 def check(asked: SoakOptions, settings: Settings) -> None:
     """StartupError (exit code 2) names the option or key that would make every file a lost one."""
     _check_deadline(asked, settings)
+    largest = 2 * asked.sizes.high
+    if asked.max_bytes is not None and largest > asked.max_bytes:
+        raise StartupError(
+            f"--max-bytes: {asked.max_bytes:,} bytes are less than one file may have, there and back ({largest:,}); "
+            "give more, or smaller --sizes",
+            EXIT_USAGE,
+        )
     name = File(1, 1).name
     hiding = [pattern for pattern in settings.ignore_patterns if fnmatch.fnmatchcase(name, pattern)]
     if asked.in_place and hiding:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app_properties import Settings
-from pipeline.names import key_for
 from pipeline.pacing import Summary
-from pipeline.ports import LaterError, ObjectStore, PausedError
+from pipeline.ports import LaterError, ObjectStore, PausedError, StoredObject
 from pipeline.process import Stop
 from pipeline.soak.content import File
 from pipeline.soak.estimate import counted
@@ -86,11 +85,15 @@ class Feeder:
             reason = "Ctrl-C"
         elif options.duration is not None and time.monotonic() - self._began >= options.duration:
             reason = "duration"
-        elif options.max_bytes is not None and self._bytes >= options.max_bytes:
+        elif options.max_bytes is not None and self._bytes + self._next_bytes() > options.max_bytes:
             reason = "max-bytes"
         if reason and not self._finished:
             self._finished = True
             self._tell("finished", reason)
+
+    def _next_bytes(self) -> int:
+        """What the next file counts for; 0 while none is ready."""
+        return counted(self._recipe.size(self._ready[0])) if self._ready else 0
 
     def _drop_next(self) -> bool:
         """Drop a file, if there is one and its time has come."""
@@ -129,10 +132,13 @@ class Feeder:
         else:
             self._done = True
 
-    def _sweep(self, file: File, version_id: str | None, replaced: bool) -> None:
-        """Remove what is left of a settled file, and let its next version follow, unless another took its place."""
+    def _sweep(self, file: File, stored: StoredObject, replaced: bool) -> None:
+        """Remove what is left of a settled file, and let its next version follow, unless another took its place.
+
+        `stored`: its object, as it was found.
+        """
         path = self._run.path(file.name)
-        self._delete(key_for(self._settings.aws_s3_folder, path).text, version_id)
+        self._remove(file, stored)
         for folder in (self._settings.downloaded, self._settings.uploaded):
             try:
                 Path(folder, path).unlink()
@@ -142,12 +148,15 @@ class Feeder:
         if not replaced:
             self._ready.append(file.next)
 
-    def _delete(self, key: str, version_id: str | None) -> None:
-        """Again and again, as long as a file may take that is under way; then the error is one of the run."""
+    def _remove(self, file: File, stored: StoredObject) -> None:
+        """Its object: tried again as long as a file may be under way; then the error is one of the run."""
         give_up_at = time.monotonic() + self._run.options.deadline
         while not self._over.is_set():
             try:
-                self._store.delete(key, version_id)
+                found = self._store.look(stored.key)
+                if found is None or (found.etag, found.version_id) != (stored.etag, stored.version_id):
+                    self._tell("vanished", file, "the bucket")
+                self._store.delete(stored.key, stored.version_id)
             except (LaterError, PausedError) as error:
                 if time.monotonic() >= give_up_at:
                     raise

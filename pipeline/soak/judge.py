@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app_properties import Settings
 from pipeline.folders import is_regular
@@ -20,12 +20,22 @@ from pipeline.soak.accounts import ANNOUNCED, CLAIMED, DELIVERED, GENERATED, UPL
 from pipeline.soak.content import File, file_of
 from pipeline.soak.examiner import Examiner, Finding, again
 from pipeline.soak.facts import STAGES
+from pipeline.soak.leftovers import leftovers
 from pipeline.soak.lookup import Lookup
 from pipeline.soak.run import METADATA, Run
 from pipeline.soak.series import Latencies
 from pipeline.spool import REASONS
 
 log = logging.getLogger(__name__)
+
+
+class State(NamedTuple):
+    """What tells a file from another at its place, and from itself before it was changed."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
 
 _LAST_WORD_SECONDS = 1.0
 
@@ -50,8 +60,8 @@ class Judge:
         self.sent = self.received = 0
         self.waiting: dict[int, int] = {}
         """Stage → files that lie in its folder now."""
-        self._seen: dict[Path, int] = {}
-        """What was judged, by its inode."""
+        self._seen: dict[Path, State] = {}
+        """What was judged, as it was then."""
         self._sweeping: set[File] = set()
         self._owed = 0
         """Files that the feeder is to drop in the place of lost ones."""
@@ -75,11 +85,11 @@ class Judge:
         self.waiting = {stage: len(files) for stage, _, files in listed}
         self._hear()
         for stage, folder, files in listed:
-            for path, inode in files:
-                self._judge(stage, folder, path, inode)
+            for path, state in files:
+                self._judge(stage, folder, path, state)
         if len(self._seen) > self.waiting[ANNOUNCED] + self.waiting[DELIVERED]:  # some are gone that nobody swept
             there = {path for _, _, files in listed for path, _ in files}
-            self._seen = {path: inode for path, inode in self._seen.items() if path in there}
+            self._seen = {path: state for path, state in self._seen.items() if path in there}
         self._ask_store()
         for file in self.accounts.expire(self.now, self._refusal):
             self._owed += 1
@@ -90,7 +100,7 @@ class Judge:
         for file in self.accounts.settled():
             if file not in self._sweeping:
                 self._sweeping.add(file)
-                self._words.append(("settled", file, self._stored.pop(file).version_id, self._is_replaced(file)))
+                self._words.append(("settled", file, self._stored.pop(file), self._is_replaced(file)))
         self._tell(0.0)
 
     def _is_replaced(self, file: File) -> bool:
@@ -114,6 +124,13 @@ class Judge:
         """Names of settled files that are still to be removed."""
         return [file.name for file in self._sweeping]
 
+    def close_accounts(self) -> None:
+        """A last look, when all is at rest: nothing may be left anywhere."""
+        for name in self.unswept:
+            self.accounts.violate("left", name, "it was settled and could not be removed", self.now)
+        for where in list(leftovers(self._settings, self._run, self._store, self.accounts)):  # before any has a story
+            self.accounts.violate("left", where, "it should be gone by now", self.now)
+
     def close(self) -> None:
         """Let the feeder end."""
         self._words = deque([("done",)])
@@ -132,8 +149,8 @@ class Judge:
             (DELIVERED, settings.downloaded),
         ]
 
-    def _list(self, folder: Path) -> Iterator[tuple[Path, int]]:
-        """Every regular file, as (path, inode); the relay's own folder is not looked into."""
+    def _list(self, folder: Path) -> Iterator[tuple[Path, State]]:
+        """Every regular file, with its state; the relay's own folder is not looked into."""
         for place, folders, files in os.walk(folder / self._run.subfolder):
             folders[:] = [name for name in folders if name != RESERVED]
             for name in files:
@@ -141,7 +158,7 @@ class Judge:
                 with contextlib.suppress(FileNotFoundError):  # it went on its way
                     status = path.lstat()
                     if is_regular(status):
-                        yield path, status.st_ino
+                        yield path, State(status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _tell(self, seconds: float) -> None:
         """Send what the pipe takes, waiting so long: a feeder that waits for the judge to listen reads nothing."""
@@ -169,7 +186,8 @@ class Judge:
 
     def _vanished(self, file: File, folder: str) -> None:
         """It was settled, and gone when it was to be removed."""
-        self.accounts.violate("lost", file.name, f"it vanished from {folder} after it had arrived there", self.now)
+        text = f"it vanished from {folder}, or was changed there, after it had arrived"
+        self.accounts.violate("lost", file.name, text, self.now)
 
     def _refusal(self, file: File) -> str:
         """Why the relay gave a file up; empty if it did not."""
@@ -189,14 +207,15 @@ class Judge:
         for _, folder in self._places():
             self._seen.pop(folder / self._run.path(file.name), None)
 
-    def _judge(self, stage: int, folder: Path, path: Path, inode: int) -> None:
-        """A file that is new at its place."""
+    def _judge(self, stage: int, folder: Path, path: Path, state: State) -> None:
+        """A file that is new at its place, or was changed there."""
         file = file_of(path.name)
         if stage <= CLAIMED:  # still the relay's, or about to be
             if file is not None:
                 self.accounts.reached(file, stage)
             return
-        if self._seen.get(path) == inode:
+        before = self._seen.get(path)
+        if before == state:
             return
         if file is not None and path != folder / self._run.path(file.name):
             file = None  # in a folder further down it is none of ours, whatever its name
@@ -206,9 +225,10 @@ class Judge:
             return
         except OSError as error:
             found = Finding("corrupt", f"{printable(str(path))}: cannot be read: {error.strerror}", file)
-        self._seen[path] = inode
+        self._seen[path] = state
         if found is None and file is not None:
-            self._right(stage, file, path)
+            if before is None or before.inode != state.inode:  # else it is the one that was judged, touched
+                self._right(stage, file, path)
         elif found is not None:
             self._wrong(file, path, found)
 

@@ -99,15 +99,19 @@ class Observer:
         again = shlex.join(["python", "main.py", "-Mode", "4", "--config", str(run.config), "--cleanup", run.id])
         return f"left behind: {where}\nto remove it: {again}"
 
-    def note_rest(self) -> None:
-        """All is accounted for, and still something is there: that is told."""
-        if unswept := self._judge.unswept:
-            names = ", ".join(unswept[:3]) + (", …" if len(unswept) > 3 else "")
-            self._fault("warning", f"{len(unswept)} settled files could not be removed: {names}")
+    def close_accounts(self) -> None:
+        """When all is accounted for, look at what is left, of messages as well; a queue of others may hold theirs."""
+        self._judge.close_accounts()
+        depth, accounts, now = self.gauge.depth, self._judge.accounts, self._judge.now
+        if depth is None:
+            self._fault("warning", "the queue could not be asked at the end whether messages are left in it")
+        elif self._run.options.in_place:
+            return
+        elif not self.gauge.empty:
+            text = f"{depth.visible} messages wait in it, {depth.in_flight} are in flight"
+            accounts.violate("left", "the queue", text, now)
         if self.gauge.buried:
-            self._fault("warning", f"{self.gauge.buried} messages went to the dead letters")
-        if not self.gauge.empty:
-            self._fault("warning", "the queue still holds messages, or cannot be asked, although all is accounted for")
+            accounts.violate("left", "the dead letters", f"{self.gauge.buried} messages went there", now)
 
     def _fault(self, kind: str, text: str) -> None:
         fault = Fault(self._judge.now, kind, text)

@@ -29,6 +29,7 @@ _MEANINGS = {
     "misnamed": "the right bytes under another name",
     "invented": "arrived, but was never dropped",
     "late": "arrived, but only after the deadline",
+    "left": "still in a folder, the bucket or the queue at the end",
 }
 
 

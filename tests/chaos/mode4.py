@@ -40,6 +40,11 @@ class Outcome:
         return "\n".join([head, "|" + "---|" * 8, row, *memory, *self.violations, f"report: {self.page}"])
 
 
+def grew(use: dict[str, Any]) -> bool:
+    """Whether a process used clearly more memory at its end than when it had started."""
+    return bool(use["rss_last"] > 1.5 * use["rss_first"] + 30e6)
+
+
 def run(folder: Path, endpoint: str, options: Sequence[str], seconds: float) -> Outcome:
     """Run Mode 4 for so many seconds with further options of its own."""
     reports = folder / "report"
@@ -55,4 +60,5 @@ def run(folder: Path, endpoint: str, options: Sequence[str], seconds: float) -> 
     report = json.loads((reports / "report.json").read_text(encoding="utf-8"))
     violations = [f"{found['kind']}: {found['name']}: {found['text']}" for found in report["violations"]]
     violations += [f"ORPHAN: process {pid}" for pid in orphans]
+    violations += [f"GREW: {use['role']}" for use in report["processes"] if grew(use)]
     return Outcome(code, report, reports / "report.html", violations + ([] if code == 0 else [f"exit code {code}"]))

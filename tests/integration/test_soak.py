@@ -1,5 +1,6 @@
 """`main.py -Mode 4` as its user runs it: it finds what is wrong, ends as told, and cleans up after itself."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.soak.drawing import COLOURS
 from pipeline.soak.facts import STAGES
+from tests.browser import Frame, show
+from tests.conftest import Start
 from tests.integration.program import Launch, Program, drop, files, wait_for
 from tests.integration.test_flow import keys_of, left_in_queue
 from tests.integration.test_main import refusal
-from tests.servers import REGION, Server, make_bucket
+from tests.integration.test_soak_report import near, pixels
+from tests.servers import REGION, Server, make_bucket, moto
 
 SMALL = ("--sizes", "1KiB-64KiB", "--files", "8", "--seed", "7")
 
@@ -57,7 +62,23 @@ def test_everything_is_accounted_for(tmp_path: Path, launch: Launch) -> None:
     assert re.search(r"(?m)^soak \S+: passed: nothing is wrong; .* ended by duration$", output)
     assert f"--cleanup {root.name}" in output
     assert len(output.splitlines()) < 30, "every file of a soak test is said on the console"
-    assert (program.state / "soak-reports" / root.name / "report.html").stat().st_size > 1_000_000
+    look_at(program.state / "soak-reports" / root.name / "report.html", tmp_path)
+
+
+def look_at(page: Path, folder: Path) -> None:
+    """In a browser every plot of the report of a real run shows data."""
+    place = folder / "browser"
+    place.mkdir()
+    shown = show(place, [Frame("run", page.read_text(encoding="utf-8"), 1280)], 6_000, dark=False)["run"]
+    assert shown.found, "the page was never complete"
+    assert shown.found["trouble"] == ""
+    assert [*shown.found["plots"]] == ["throughput", "latency", "histogram", "queues", "memory", "cpu"]
+    for name, plot in shown.found["plots"].items():
+        assert [length for length in plot["lines"] if length > 10] or name == "histogram", f"{name}: no line"
+        assert [box for box in plot["bars"] if box[3] > box[1]] or name != "histogram", f"{name}: no bar"
+        seen = pixels(shown.picture, [list(box) for box in {tuple(box) for box in plot["areas"]}])
+        drawn = sum(near(seen, colour) for colour in COLOURS)
+        assert drawn > 50, f"{name}: hardly any pixel of {drawn} shows a line or a bar"
 
 
 def test_what_is_planted_is_named(tmp_path: Path, launch: Launch) -> None:
@@ -115,6 +136,65 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, launch: Launch) -> None:
     assert report["unsettled"] == [f"drop-{number:06}.bin" for number in range(1, 9)]
     assert report["violations"] == []
     assert "8 unsettled" in program.output()
+
+
+@pytest.mark.parametrize("role", ["feeder", "judge"])
+def test_ctrl_c_at_its_very_start(tmp_path: Path, launch: Launch, role: str) -> None:
+    """Right when the feeder or the judge appears: it ends soon, and never with 0 without having tested anything."""
+    program = launch(tmp_path, 4, *SMALL)
+    wait_for(lambda: names_of(program.pids()) & {role}, explain=program.output)
+    program.send(signal.SIGINT, group=True)
+    code = program.ended(45)
+    reports = list((program.state / "soak-reports").glob("*/report.json"))
+    if code == 0:
+        report = report_of(program)
+        assert report["totals"]["generated"] == report["totals"]["fed back"] > 0
+    else:
+        assert code == 1
+        assert not reports or not report_of(program)["passed"]
+
+
+@pytest.mark.parametrize("role", ["feeder", "judge"])
+def test_the_end_of_a_part_of_it_is_said(tmp_path: Path, launch: Launch, role: str) -> None:
+    """A feeder or judge that is killed is named and ends the program at once, with 1; nothing has passed then."""
+    program = launch(tmp_path, 4, *SMALL)
+    downloaded = root_of(program) / "DownloadedFromS3"
+    wait_for(lambda: downloaded.is_dir() and files(downloaded), explain=program.output)
+    [pid] = [pid for pid in program.pids() if names_of({pid}) == {role}]
+    os.kill(pid, signal.SIGKILL)
+    assert program.ended(30) == 1
+    assert f"{role} ended (signal SIGKILL)" in program.output()
+    assert ": passed" not in program.output()
+    if role == "feeder":
+        assert not report_of(program)["passed"]
+
+
+def names_of(pids: set[int]) -> set[str]:
+    """What processes call themselves."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found.add(Path(f"/proc/{pid}/comm").read_text().strip())
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_an_outage(tmp_path: Path, launch: Launch, start: Start) -> None:
+    """S3 and SQS go away for good: it ends after its duration and a deadline, with the list of what is missing."""
+    server = start(moto)
+    make_bucket(server, "soak")
+    keys: dict[str, Any] = {"aws_endpoint_url": server.endpoint, "aws_s3_bucket": "soak", **keys_of(server)}
+    words = ("--duration", "4s", "--deadline", "10s", *SMALL)
+    program = launch(tmp_path, 4, *words, **keys)
+    downloaded = root_of(program) / "DownloadedFromS3"
+    wait_for(lambda: downloaded.is_dir() and files(downloaded), explain=program.output)
+    server.kill()
+    assert program.ended(140) == 1, program.output()
+    report = report_of(program)
+    lost = [found["name"] for found in report["violations"] if found["kind"] == "lost"]
+    assert 0 < len(lost) <= 8
+    assert all(name in program.output() for name in lost)
+    assert len(report["faults"]) < 60, "a line for each try"
 
 
 @pytest.mark.timeout(240)
@@ -191,6 +271,11 @@ def test_cleanup_takes_what_a_kill_left_and_nothing_else(
     assert "--cleanup" in again.output()
     report = tmp_path / "state" / "soak-reports" / "kept" / "report.html"
     drop(report.parent, {report.name: b"1"})
+
+    other = launch(tmp_path, 4, "--cleanup", **{**keys, "aws_s3_bucket": "other"})
+    assert other.ended(60) == 78
+    assert f"{root.name} (--config {program.config})" in other.output()
+    assert prefix in keys_in(s3)
 
     assert launch(tmp_path, 4, "--cleanup", root.name, **keys).ended(60) == 0
     assert prefix not in keys_in(s3)

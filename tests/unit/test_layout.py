@@ -45,7 +45,7 @@ LAYERS = (
     ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
-    ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor"),
+    ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor", "children"),
     ("process",),
     ("plan", "roles", "soak", "arguments"),
     ("main",),

@@ -273,14 +273,14 @@ def test_an_error_in_between_keeps_nothing_back(operation: str) -> None:
     assert {f"in/{number}" for number in range(12)} <= set(queue.bodies())
 
 
-def test_what_cannot_be_given_back_keeps_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    """A batch that fails comes back when its time is over; the others are not its business."""
+def test_what_cannot_be_hidden_keeps_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """A batch that fails comes back when its time is over; in the end all are given back."""
     queue = FakeQueue()
     for number in range(25):
         queue.put(f"in/{number}")
     queue.trouble.queued["extend"].append(LaterError("slow down"))
     assert cleanup.remove_messages(queue, "relay", PREFIX, 0.0) == 0
-    assert queue.visible() == 15
+    assert queue.visible() == 25
     assert "10 messages go back later: slow down" in caplog.text
 
 
@@ -311,9 +311,12 @@ def test_objects_below_the_prefix_are_removed() -> None:
     """All of them, and no others."""
     store = FakeStore()
     for name in (f"{PREFIX}a", f"{PREFIX}b/c", f"in/.relay-soak/{OTHER}/a", "in/a", PREFIX[:-1]):
-        store.put(name, b"x")
-    assert cleanup.remove_objects(store, PREFIX, RUN, marked_alone=False) == 2
-    assert sorted(store.contents()) == sorted([f"in/.relay-soak/{OTHER}/a", "in/a", PREFIX[:-1]])
+        store.put(name, b"x", {METADATA: RUN})
+    for name in (f"{PREFIX}.relay/probe", f"{PREFIX}somebody"):
+        store.put(name, b"")
+    assert cleanup.remove_objects(store, PREFIX, RUN, (f"{PREFIX}.relay/probe",)) == 3
+    left = [f"in/.relay-soak/{OTHER}/a", "in/a", PREFIX[:-1], f"{PREFIX}somebody"]
+    assert sorted(store.contents()) == sorted(left)
 
 
 def test_in_place_only_what_carries_the_run(caplog: pytest.LogCaptureFixture) -> None:
@@ -323,22 +326,20 @@ def test_in_place_only_what_carries_the_run(caplog: pytest.LogCaptureFixture) ->
     store.put("in/x/a", b"x", {METADATA: RUN})
     store.put("in/x/b", b"x", {METADATA: OTHER})
     store.put("in/x/c", b"x")
-    assert cleanup.remove_objects(store, "in/x/", RUN, marked_alone=True) == 1
+    assert cleanup.remove_objects(store, "in/x/", RUN) == 1
     assert sorted(store.contents()) == ["in/x/b", "in/x/c"]
     assert "s3://relay/in/x/c" in caplog.text
 
 
-@pytest.mark.parametrize("marked_alone", [False, True])
-def test_every_version_is_removed(marked_alone: bool) -> None:
+def test_every_version_is_removed() -> None:
     """Where the bucket keeps them; of one that another program stored below ours, only ours."""
     store = FakeStore(versioned=True)
     store.put("in/x/a", b"a user's")
     for body in (b"1", b"2", b"2"):
         for name in ("in/x/a", "in/x/b"):
             store.put(name, body, {METADATA: RUN})
-    removed = cleanup.remove_objects(store, "in/x/", RUN, marked_alone=marked_alone)
-    assert removed == (6 if marked_alone else 7)
-    assert store._versions.keys() == ({"in/x/a"} if marked_alone else set())
+    assert cleanup.remove_objects(store, "in/x/", RUN) == 6
+    assert store._versions.keys() == {"in/x/a"}
 
 
 @pytest.mark.parametrize("versioned", [False, True])
@@ -356,9 +357,9 @@ def test_a_store_that_does_not_delete(versioned: bool) -> None:
             pass
 
     store = Stubborn(versioned=versioned)
-    store.put(PREFIX + "a", b"x")
+    store.put(PREFIX + "a", b"x", {METADATA: RUN})
     with pytest.raises(LaterError, match=f"s3://relay/{PREFIX}a: the object is still there"):
-        cleanup.remove_objects(store, PREFIX, RUN, marked_alone=False)
+        cleanup.remove_objects(store, PREFIX, RUN)
 
 
 # ------------------------------------------------------------------ folders
@@ -371,9 +372,12 @@ def test_its_own_folder_goes(tmp_path: Path, settings: Settings) -> None:
         write(places.downloaded / "drop-000001.bin")
         write(places.own_folder / "embedded/x")
     write(tmp_path / "Watch/mine")
+    assert cleanup.remove_folders(Left(run.id, False), settings) == []  # a folder without a note is nobody's
+    for each in (run, other):
+        note(each, settings)
     assert cleanup.remove_folders(Left(run.id, False), settings) == [run.root]
     assert not run.root.exists()
-    assert tree(other.root) == {"DownloadedFromS3/drop-000001.bin": b"content", ".relay/embedded/x": b"content"}
+    assert tree(other.root).keys() == {"DownloadedFromS3/drop-000001.bin", ".relay/embedded/x", NOTE}
     assert (tmp_path / "Watch/mine").exists()
     assert cleanup.remove_folders(Left(other.id, False), settings) == [other.root]
     assert not root(settings).exists()

@@ -15,14 +15,16 @@ import pytest
 
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
+from pipeline.landing import INCOMING
 from pipeline.names import key_for
-from pipeline.ports import LaterError, PausedError, RelayError
+from pipeline.ports import LaterError, PausedError, RelayError, StoredObject
 from pipeline.soak import content, judge, lookup
 from pipeline.soak.content import BLOCK, File
 from pipeline.soak.facts import STAGES
 from pipeline.soak.judge import Judge
+from pipeline.soak.leftovers import PROBE
 from pipeline.soak.run import METADATA
-from pipeline.spool import Spool
+from pipeline.spool import REASONS, Spool
 from tests.fakes import FakeStore
 from tests.soak import DEADLINE, body_of, finishes, run_at, settings_at, until
 from tests.unit.places import write
@@ -68,11 +70,11 @@ class Court:
     def archive(self, file: File) -> Path:
         return self.arrive(self.settings.uploaded, file)
 
-    def put(self, file: File, **more: Any) -> str | None:
-        """Its object, as the relay stores it unless `more` says otherwise; the version id."""
+    def put(self, file: File, **more: Any) -> StoredObject:
+        """Its object, as the relay stores it unless `more` says otherwise."""
         key = key_for(self.settings.aws_s3_folder, self.run.path(file.name)).text
         metadata = more.pop("metadata", {METADATA: self.run.id, DROP_ID: "d"})
-        return self.store.put(key, body_of(self.run, file), metadata, **more).version_id
+        return self.store.put(key, body_of(self.run, file), metadata, **more)
 
     def pass_on(self, *files: File) -> None:
         """All their way, at once."""
@@ -157,7 +159,7 @@ def flip(at: int) -> Callable[[bytes], bytes]:
 
 
 def test_a_file_that_goes_all_its_way(court: Court) -> None:
-    """It is settled with its version id, once, and its latency is the time from its drop until it was seen."""
+    """It is settled with its object, once, and its latency is the time from its drop until it was seen."""
     court.drop(ONE, ago=2.0)
     court.judge.step()
     court.claim(ONE)
@@ -165,10 +167,10 @@ def test_a_file_that_goes_all_its_way(court: Court) -> None:
     assert court.judge.accounts.under_way() == dict.fromkeys(STAGES[:5], 0) | {"claimed": 1}
     assert court.judge.waiting == {0: 0, 1: 1, 3: 0, 4: 0}
     (court.settings.queued / ONE.name).unlink()
-    version = court.put(ONE)
+    stored = court.put(ONE)
     court.archive(ONE)
     court.deliver(ONE)
-    assert court.next_answer() == ("settled", ONE, version, False)
+    assert court.next_answer() == ("settled", ONE, stored, False)
     assert 2.0 <= court.judge.latencies.recent().highest < 2.0 + DEADLINE
     assert court.judge.sent == court.judge.received == 300
     court.judge.step()
@@ -538,8 +540,8 @@ def test_an_object_that_is_not_there_yet_is_looked_for_again(court: Court) -> No
     court.deliver(ONE)
     court.until(lambda: len(court.store.journal.of("look")) > 1)
     assert not court.answers()
-    version = court.put(ONE)
-    assert court.next_answer() == ("settled", ONE, version, False)
+    stored = court.put(ONE)
+    assert court.next_answer() == ("settled", ONE, stored, False)
     assert court.found() == []
 
 
@@ -593,16 +595,49 @@ def test_what_vanishes_before_it_is_opened(court: Court) -> None:
 
 
 def test_what_was_judged_is_not_read_again(court: Court) -> None:
-    """Until another file is in its place: of that one every byte is read."""
+    """Until it is changed, or another file is in its place: of that one every byte is read."""
     court.drop(ONE, TWO)
     for file in (ONE, TWO):
         path = court.deliver(file)
         court.judge.step()
-        path.write_bytes(b"the same inode")
+        state = path.stat()
+        path.write_bytes(b"x" * state.st_size)
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert court.found() == []
+    os.utime(court.settings.downloaded / TWO.name)
+    assert court.found() == [("corrupt", TWO.name)]
     other = write(court.settings.downloaded / "new.tmp", b"another inode")
     other.rename(court.settings.downloaded / ONE.name)
-    assert court.found() == [("corrupt", ONE.name)]
+    assert court.found() == [("corrupt", TWO.name), ("corrupt", ONE.name)]
+
+
+def test_a_touch_is_no_second_delivery(court: Court) -> None:
+    """The same file with another time is the one that was judged."""
+    court.drop(ONE)
+    path = court.deliver(ONE)
+    court.judge.step()
+    os.utime(path)
+    assert court.found() == []
+    assert court.judge.received == 300
+
+
+def test_the_last_look(court: Court) -> None:
+    """Whatever is still in a folder, in the bucket, or not swept has to be accounted for; what has a story is."""
+    court.drop(ONE, TWO)
+    court.pass_on(ONE)
+    court.next_answer()
+    court.put(TWO)
+    settings = court.settings
+    stray = write(settings.downloaded / INCOMING / "x")
+    failed = write(settings.failed / "y")
+    write(settings.failed / REASONS / "y.json")
+    write(settings.downloaded / "copy.bin", body_of(court.run, ONE))
+    assert court.found() == [("duplicate", "DownloadedFromS3/copy.bin")]
+    court.store.put(f"{settings.aws_s3_folder}/{PROBE}", b"")
+    court.judge.close_accounts()
+    left = {name for kind, name in court.found() if kind == "left"}
+    watched, object_ = settings.watch / court.run.path(TWO.name), f"s3://relay/{settings.aws_s3_folder}/{TWO.name}"
+    assert left == {ONE.name, str(stray), str(failed), str(watched), object_}
 
 
 def test_what_is_no_file_of_a_test_is_judged_once(court: Court) -> None:

@@ -83,7 +83,7 @@ class Page(HTMLParser):
         ({"passed": False, "violations": [LOST] * 1200}, "FAILED: 1,200 lost"),
         (
             {"passed": False, "violations": [replace(LOST, kind=kind) for kind in reversed(KINDS)]},
-            "FAILED: 1 lost, 1 corrupt, 1 twice, 1 misnamed, 1 invented, 1 late",
+            "FAILED: 1 lost, 1 corrupt, 1 twice, 1 misnamed, 1 invented, 1 late, 1 left",
         ),
         ({"passed": False, "violations": [replace(LOST, kind="late")] * 2}, "FAILED: 2 late"),
         ({"passed": False, "unsettled": ["a", "b"]}, "FAILED: 2 still under way when it was stopped"),
