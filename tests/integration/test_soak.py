@@ -124,7 +124,7 @@ def test_ctrl_c_drains(tmp_path: Path, launch: Launch) -> None:
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, launch: Launch) -> None:
     """What is under way then is named, is neither lost nor settled, and makes it exit 1."""
-    program = launch(tmp_path, 4, *SMALL, completionCheck="settle", settleSeconds=600)
+    program = launch(tmp_path, 4, "--deadline", "20m", *SMALL, completionCheck="settle", settleSeconds=600)
     watch = root_of(program) / "Watch"
     wait_for(lambda: len(files(watch)) == 8, explain=program.output)
     program.send(signal.SIGINT, group=True)
