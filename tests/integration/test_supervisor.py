@@ -149,6 +149,48 @@ def test_a_child_that_is_not_started_again_ends_the_program() -> None:
     assert Supervisor(1.0).run([], [[alone]]) == 3
 
 
+def test_an_end_before_the_end_is_a_failure(tmp_path: Path) -> None:
+    """Where a failure is the program's: a side that was stopped before it came to its end, or never began."""
+    marker = tmp_path / "marker"
+    alone = Side("judge", (Role("judge", end_well, leads=True),), restarts=False)
+    first = side("check", note_the_stop, str(marker))
+
+    def stop_when_it_works() -> None:
+        while not marker.exists():
+            threading.Event().wait(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop_when_it_works)
+    thread.start()
+    assert Supervisor(5.0).run([], [[first], [alone]]) == 1
+    thread.join()
+    assert Supervisor(5.0).run([], [[side("check", end_well)], [alone]]) == 0
+
+
+def test_who_is_left_of_a_side_that_failed_is_hurried(tmp_path: Path) -> None:
+    """At once, though it has much time of its own and nothing else happens."""
+    marker = tmp_path / "marker"
+    roles = (Role("judge", hear, (str(marker),), leads=True), Role("feeder", fail_after, (str(marker),)))
+    test = Side("soak", roles, restarts=False, stop_seconds=600.0)
+    assert Supervisor(1.0).run([], [[test]]) == 3
+    assert Path(f"{marker}.hurried").exists()
+
+
+def hear(_link: Link, marker: str) -> None:
+    """A child that goes on after it was asked to stop, until it is hurried."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
+    Path(marker).touch()
+    signal.sigwait({signal.SIGUSR2})
+    Path(f"{marker}.hurried").touch()
+
+
+def fail_after(_link: Link, marker: str) -> None:
+    """A child that fails once the other is there."""
+    while not Path(marker).exists():
+        signal.sigtimedwait(set(), 0.02)
+    raise SystemExit(3)
+
+
 def test_a_side_that_lasts_is_not_waited_for(tmp_path: Path) -> None:
     """And is stopped when the others have ended, not before: they may need it to the last."""
     marker = tmp_path / "marker"

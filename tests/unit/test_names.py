@@ -17,6 +17,7 @@ from pipeline.names import (
     decode_path,
     encode_path,
     human_size,
+    is_of_other_soak,
     is_of_soak,
     key_for,
     next_version,
@@ -341,3 +342,21 @@ def test_the_programs_own_names_are_refused(name: str) -> None:
 def test_keys_of_soak_tests(folder: str, key: str, is_one: bool) -> None:
     """Right below the folder alone, and by the whole component."""
     assert is_of_soak(folder, key) is is_one
+
+
+@pytest.mark.parametrize(
+    ("folder", "key", "is_one"),
+    [
+        ("in/.relay-soak/r1", "in/.relay-soak/r2/a", True),
+        (".relay-soak/r1", ".relay-soak/r2/a", True),
+        ("in/.relay-soak/r1", "in/.relay-soak/r1/a", False),
+        ("in/.relay-soak/r1", "in/.relay-soak/r11/a", True),
+        ("in/.relay-soak/r1", "in/a", False),
+        ("in/.relay-soak/r1", "inn/.relay-soak/r2/a", False),
+        ("in", "in/.relay-soak/r2/a", False),
+        ("", ".relay-soak/r2/a", False),
+    ],
+)
+def test_keys_of_another_soak_test(folder: str, key: str, is_one: bool) -> None:
+    """As one of them sees those beside it; who is none has no such neighbours."""
+    assert is_of_other_soak(folder, key) is is_one

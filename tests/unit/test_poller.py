@@ -46,8 +46,8 @@ class Clock:
 class Consume:
     """The consume side of a machine, with one poller."""
 
-    def __init__(self, root: Path, *, dead_letters: bool = True) -> None:
-        self.root, self.top = root, root / "DownloadedFromS3"
+    def __init__(self, root: Path, *, dead_letters: bool = True, folder: str = "in") -> None:
+        self.root, self.top, self.prefix = root, root / "DownloadedFromS3", folder
         self.top.mkdir()
         (root / "FailedMessages").mkdir()
         self.clock, self.journal = Clock(), Journal()
@@ -60,7 +60,9 @@ class Consume:
     def new_poller(self, threads: int = 4) -> Poller:
         """As after a restart."""
         keep = partial(keep_message, self.root / "FailedMessages")
-        poller = Poller(self.queue, self.store, self.landing, "in", crc64nvme, keep, threads=threads, visibility=60)
+        poller = Poller(
+            self.queue, self.store, self.landing, self.prefix, crc64nvme, keep, threads=threads, visibility=60
+        )
         poller.gate = Gate(base=0.001, cap=0.001)
         return poller
 
@@ -396,6 +398,18 @@ def test_what_a_soak_test_stored_is_acknowledged(consume: Consume, form: str) ->
     assert not consume.journal.of("look")
     assert (consume.root / "FailedMessages").exists()
     assert not os.listdir(consume.root / "FailedMessages")
+
+
+def test_a_message_of_another_soak_test_goes_back(tmp_path: Path) -> None:
+    """Both share a queue: neither buries what the other is to have."""
+    consume = Consume(tmp_path, folder="in/.relay-soak/r1")
+    consume.store.put("in/.relay-soak/r2/a", b"1")
+    consume.queue.put("in/.relay-soak/r2/a")
+    consume.receive()
+    consume.poller.close(1)
+    assert consume.queue.bodies() == ["in/.relay-soak/r2/a"]
+    assert consume.queue.buried == []
+    assert consume.files() == {}
 
 
 def test_a_message_about_a_soak_test_and_a_file(consume: Consume) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.ports import EXIT_USAGE, StartupError
-from pipeline.soak import feasible
+from pipeline.soak import content, feasible
 from pipeline.soak.options import SoakOptions
 from pipeline.soak.run import begin, settings_for
 from tests.soak import settings_at
@@ -20,6 +20,7 @@ from tests.soak import settings_at
         ({"deadline": 129, "chaos": True}, {}, "twice visibilitySeconds (120); give at least 130s"),
         ({"deadline": 69}, {"minimum_age_seconds": 60.0}, "minimumAgeSeconds (60); give at least 70s"),
         ({}, {"completion_check": "settle", "settle_seconds": 600.0}, "settleSeconds (600); give at least 610s"),
+        ({"max_bytes": 16 << 20, "sizes": content.sizes("1KiB-9MiB")}, {}, "less than one file may have"),
         ({"in_place": True}, {"ignore_patterns": ("*.tmp", "drop-*")}, "ignorePatterns: drop-* hides the files"),
     ],
 )

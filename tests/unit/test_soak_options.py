@@ -74,6 +74,14 @@ def test_the_estimate_is_of_the_right_size() -> None:
     assert estimate(1 << 30, 0, None, None, fifo=False).files == 1 << 19  # empty ones count for their headers
 
 
+def test_the_estimate_knows_how_long_it_takes() -> None:
+    """Polls go on as long as the run: for its duration, or as long as a rate takes, by every poller."""
+    years = estimate(1 << 30, 0, None, 0.001)
+    assert years.dollars > 400
+    assert estimate(1 << 40, 1e6, 600, 1).requests_sqs == 600 * 3 + 600 * 2 + 600 // 20
+    assert estimate(1 << 40, 1e6, 600, 1, pollers=10).requests_sqs == 600 * 3 + 600 * 2 + 600 // 2
+
+
 @pytest.mark.parametrize(
     ("url", "here"),
     [
