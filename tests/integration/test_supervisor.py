@@ -149,19 +149,26 @@ def test_a_child_that_is_not_started_again_ends_the_program() -> None:
     assert Supervisor(1.0).run([], [[alone]]) == 3
 
 
+def stop_once(marker: Path) -> threading.Thread:
+    """SIGTERM to this process, as soon as a child has made the marker; the thread that waits for that."""
+
+    def wait() -> None:
+        while not marker.exists():
+            threading.Event().wait(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
 def test_an_end_before_the_end_is_a_failure(tmp_path: Path) -> None:
     """Where a failure is the program's: a side that was stopped before it came to its end, or never began."""
     marker = tmp_path / "marker"
     alone = Side("judge", (Role("judge", end_well, leads=True),), restarts=False)
     first = side("check", note_the_stop, str(marker))
 
-    def stop_when_it_works() -> None:
-        while not marker.exists():
-            threading.Event().wait(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop_when_it_works)
-    thread.start()
+    thread = stop_once(marker)
     assert Supervisor(5.0).run([], [[first], [alone]]) == 1
     thread.join()
     assert Supervisor(5.0).run([], [[side("check", end_well)], [alone]]) == 0
@@ -204,12 +211,6 @@ def test_a_patient_child_is_hurried_before_it_is_killed(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     patient = Side("judge", (Role("judge", insist, (str(marker),), leads=True),), restarts=False, stop_seconds=15.0)
 
-    def stop_when_it_waits() -> None:
-        while not marker.exists():
-            threading.Event().wait(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop_when_it_waits)
-    thread.start()
+    thread = stop_once(marker)
     assert Supervisor(1.0).run([], [[patient]]) == 5
     thread.join()
