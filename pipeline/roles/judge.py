@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 _STEP_SECONDS = 0.05
 _SAMPLE_SECONDS = 1.0
 _EMPTY_ANSWERS = 3
-_MUTE_SECONDS = 15.0
-"""How long a queue is waited for at the end that cannot be asked."""
+_SILENT_ANSWERS = 15
+"""After so many a queue is not waited for any more."""
 _AT_ONCE = "a stop at once, before everything was settled"
 
 
@@ -78,9 +78,9 @@ def _judge(
             sample_at = now + _SAMPLE_SECONDS
             view.show(observer.sample())
         if judge.accounted:
-            give_up_at = min(give_up_at, now + (patience if observer.gauge.depth else min(patience, _MUTE_SECONDS)))
+            give_up_at = min(give_up_at, now + patience)
             rests = not judge.unswept and observer.gauge.empty >= _EMPTY_ANSWERS
-            if rests or now >= give_up_at:
+            if rests or now >= give_up_at or observer.gauge.silent >= _SILENT_ANSWERS:
                 break
         wait(wake, _STEP_SECONDS)
     if judge.accounted and not hurry.is_set():

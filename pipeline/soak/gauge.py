@@ -17,6 +17,8 @@ class Gauge:
         """The last answer; None while the queue cannot be asked."""
         self.empty = 0
         """How many answers in a row, up to the last, said that nothing is in it."""
+        self.silent = 0
+        """How many times in a row, up to now, no answer was there, or an error."""
         self.buried = 0
         """Messages that went to the dead letters since the first answer."""
         self._dead: int | None = None
@@ -27,7 +29,7 @@ class Gauge:
             self._take(self._pending)
             self._pending = None
         elif self._pending is not None:
-            self.depth, self.empty = None, 0
+            self._miss()
         if self._pending is None:
             self._pending = self._pool.submit(self._ask)
 
@@ -35,13 +37,16 @@ class Gauge:
         """Ask no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _miss(self) -> None:
+        self.depth, self.empty, self.silent = None, 0, self.silent + 1
+
     def _take(self, answer: "Future[Depth]") -> None:
         try:
-            self.depth = answer.result()
+            depth = answer.result()
         except RelayError:  # it shows as a gap; the relay itself logs what it cannot reach
-            self.depth, self.empty = None, 0
+            self._miss()
             return
-        depth = self.depth
+        self.depth, self.silent = depth, 0
         self.empty = 0 if depth.visible or depth.in_flight or depth.delayed else self.empty + 1
         if depth.dead is not None:
             self._dead = depth.dead if self._dead is None else self._dead

@@ -116,3 +116,23 @@ def test_the_end_waits_for_no_answer(make: Make) -> None:
     assert asked.wait(DEADLINE)
     assert finishes(gauge.close)
     answered.set()
+
+
+def test_silence_is_counted(make: Make) -> None:
+    """Errors and missing answers alike, until there is an answer again."""
+    gauge = make(scripted(LaterError("a"), PausedError("b"), EMPTY, LaterError("c"), EMPTY))
+    counts = []
+    for _ in range(4):
+        take(gauge)
+        counts.append(gauge.silent)
+    assert counts == [1, 2, 0, 1]
+
+
+def test_dead_letters_count_from_the_first_answer(make: Make) -> None:
+    """Those of earlier runs are none of this one's; what was buried stays so when somebody empties the queue."""
+    gauge = make(scripted(*(Depth(0, 0, 0, dead) for dead in (5, 5, 8, 0, 0))))
+    counts = []
+    for _ in range(4):
+        take(gauge)
+        counts.append(gauge.buried)
+    assert counts == [0, 0, 3, 3]
