@@ -72,7 +72,7 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
         (_role("judge", relay, test, leads=True), _role("feeder", relay, test)),
         share=_pipe,
         restarts=False,
-        stop_seconds=test.stop_seconds(settings),
+        stop_seconds=test.stop_seconds(own),
     )
     lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
     phases = [[_side("check", context, test)], [*lasting, soak]]

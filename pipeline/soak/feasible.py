@@ -6,6 +6,7 @@ from app_properties import Settings
 from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak.content import File
 from pipeline.soak.options import SoakOptions
+from pipeline.soak.run import visibility
 
 _WORK_SECONDS = 10.0
 """What the way of a file takes at least to be fit for a deadline, beside what it has to wait."""
@@ -36,7 +37,7 @@ def _check_deadline(asked: SoakOptions, settings: Settings) -> None:
     if settings.completion_check == "settle":
         waits["settleSeconds"] = settings.settle_seconds
     if asked.chaos:  # what a killed poller had in hand comes back after that; the next one may be killed as well
-        waits["twice visibilitySeconds"] = 2.0 * settings.visibility_seconds
+        waits["the visibility of a message, twice"] = 2.0 * visibility(asked, settings)
     least = sum(waits.values()) + _WORK_SECONDS
     if asked.deadline < least:
         reasons = ", ".join(f"{key} ({seconds:g})" for key, seconds in waits.items() if seconds)

@@ -22,6 +22,7 @@ METADATA = "soak-run"
 NOTE = "run.json"
 """In a run's own folder: what `--cleanup` has to know of it."""
 
+_CHAOS_VISIBILITY = 10
 _COUNTS_SECONDS = 60.0
 _REPORT_SECONDS = 60.0
 _QUEUE_LIMIT = 76
@@ -120,8 +121,18 @@ def subfolder(run: str) -> str:
 
 def settings_for(run: Run, settings: Settings) -> Settings:
     """What the relay runs with: folders, key prefix and queue of its own, unless it is to use the configured ones."""
-    marked = replace(settings, aws_s3_extra_metadata=(*settings.aws_s3_extra_metadata, (METADATA, run.id)))
+    marked = replace(
+        settings,
+        aws_s3_extra_metadata=(*settings.aws_s3_extra_metadata, (METADATA, run.id)),
+        visibility_seconds=visibility(run.options, settings),
+    )
     return marked if run.options.in_place else own_places(run.id, marked)
+
+
+def visibility(options: SoakOptions, settings: Settings) -> int:
+    """Seconds for which a message is hidden: few, on a queue of its own, where those who have it in hand are killed."""
+    own = options.chaos and not options.in_place
+    return min(_CHAOS_VISIBILITY, settings.visibility_seconds) if own else settings.visibility_seconds
 
 
 def own_places(run: str, settings: Settings) -> Settings:

@@ -17,7 +17,8 @@ from tests.soak import settings_at
     ("asked", "keys", "said"),
     [
         ({"deadline": 9}, {}, "a file may wait for its turn; give at least 10s"),
-        ({"deadline": 129, "chaos": True}, {}, "twice visibilitySeconds (120); give at least 130s"),
+        ({"deadline": 29, "chaos": True}, {}, "the visibility of a message, twice (20); give at least 30s"),
+        ({"deadline": 129, "chaos": True, "in_place": True}, {}, "twice (120); give at least 130s"),
         ({"deadline": 69}, {"minimum_age_seconds": 60.0}, "minimumAgeSeconds (60); give at least 70s"),
         ({}, {"completion_check": "settle", "settle_seconds": 600.0}, "settleSeconds (600); give at least 610s"),
         ({"max_bytes": 16 << 20, "sizes": content.sizes("1KiB-9MiB")}, {}, "less than one file may have"),
@@ -38,7 +39,8 @@ def test_it_is_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str, An
     [
         ({}, {}),
         ({"chaos": True}, {}),
-        ({"deadline": 130, "chaos": True}, {}),
+        ({"deadline": 130, "chaos": True, "in_place": True}, {}),
+        ({"deadline": 30, "chaos": True}, {}),
         ({}, {"completion_check": "auto", "settle_seconds": 600.0}),
     ],
 )

@@ -173,3 +173,16 @@ def test_the_command_repeats_the_run(asked: dict[str, Any]) -> None:
     found = arguments.read(words[2:], "", "", CONFIG)
     assert (found.mode, found.config) == (arguments.SOAK_MODE, Path("/a b/it's.properties"))
     assert options.read(found) == replace(wanted, seed=11)
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "seconds"),
+    [({}, 60, 60), ({"chaos": True}, 60, 10), ({"chaos": True}, 5, 5), ({"chaos": True, "in_place": True}, 60, 60)],
+)
+def test_messages_come_back_soon_where_processes_are_killed(
+    tmp_path: Path, asked: dict[str, Any], configured: int, seconds: int
+) -> None:
+    """On a queue of its own; the configured one stays as it is."""
+    settings = replace(settings_at(tmp_path), visibility_seconds=configured)
+    _, own = made(settings, **asked)
+    assert own.visibility_seconds == seconds
