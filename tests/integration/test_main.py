@@ -59,12 +59,6 @@ def test_says_how_it_is_used() -> None:
     assert "-Mode" in text
 
 
-def test_soak_is_refused() -> None:
-    """Mode 4 is not there yet and says so, as a usage error."""
-    code, text = refusal("-Mode", "4")
-    assert (code, "Mode 4" in text) == (2, True)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
