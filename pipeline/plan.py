@@ -39,19 +39,20 @@ class Job:
 def prepare(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
     """All that has to be true before a process starts. StartupError, EmbeddedAwsError: it is not."""
     if asked.mode != SOAK_MODE:
-        return _relay(asked.mode, Context(settings, logging_conf, _embedded(settings), asked.once))
+        return _relay(asked, settings, logging_conf)
     soak = options.read(asked)
     if soak.cleanup is not None:
         return _cleanup(soak, settings, logging_conf)
     return _soak(soak, asked.config, settings, logging_conf)
 
 
-def _relay(mode: int, context: Context) -> Job:
+def _relay(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
     """First the check; then both sides at once, or, where the program is to end, one after the other."""
-    sides = _sides(context, start.prepare(context.settings, mode))
-    check = _side("check", context)
-    phases = [[check], *([[side] for side in sides] if context.once else [sides])]
-    return Job(context.settings, start.folders_of(context.settings, mode), _services(context), phases)
+    locks = start.prepare(settings, asked.mode)  # makes the folders; the embedded server's lies in one of them
+    context = Context(settings, logging_conf, _embedded(settings), asked.once)
+    sides = _sides(context, locks)
+    phases = [[_side("check", context)], *([[side] for side in sides] if asked.once else [sides])]
+    return Job(settings, start.folders_of(settings, asked.mode), _services(context), phases)
 
 
 def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_conf: Path) -> Job:
