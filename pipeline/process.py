@@ -84,7 +84,7 @@ def child(link: Link, role: str, context: Context, *work: object) -> None:
     except StopRequested:
         log.debug("stopped")
     except (StartupError, EmbeddedAwsError) as error:
-        log.error("%s", error)
+        log.critical("%s", error)  # it is shown wherever anything is: a person has to do something
         raise SystemExit(error.code) from None
     except Exception:
         log.exception("an error of the program; this process ends")

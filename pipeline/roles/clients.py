@@ -42,19 +42,20 @@ def connect(context: Context, stop: Stop, concurrency: int, *, writes: bool) -> 
             time.sleep(min(30.0, failures))
 
 
-def connect_to_judge(context: Context, stop: Stop) -> tuple[ClassicStore, Queue]:
+def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[ClassicStore, Queue]:
     """The same for those who have to give an account: being asked to stop does not end them.
 
-    StartupError if the endpoint is away by then.
+    StartupError if the endpoint is away by then, or for so many seconds.
     """
+    give_up_at = time.monotonic() + seconds
     while True:
         try:
             if context.embedded:
                 context.embedded.wait_ready(READY_SECONDS)
             return _clients(context, _JUDGES_CONNECTIONS, writes=False)
         except (RelayError, EmbeddedAwsTimeoutError) as error:
-            if stop.requested:
-                raise StartupError(f"stopped before the soak test began: {error}") from error
+            if stop.requested or time.monotonic() >= give_up_at:
+                raise StartupError(f"the soak test could not begin: {error}") from error
             log.debug("waiting: %s", error)
         time.sleep(_AGAIN_SECONDS)
 

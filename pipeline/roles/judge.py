@@ -34,7 +34,7 @@ def run(context: Context, link: Link, stop: Stop, soak: Run) -> None:
     """Until everything is accounted for, or SIGUSR2 asks for an end at once. Exit code 1: it is not."""
     hurry = threading.Event()
     signal.signal(signal.SIGUSR2, lambda *_: hurry.set())
-    store, queue = connect_to_judge(context, stop)
+    store, queue = connect_to_judge(context, stop, soak.options.deadline)
     judge = Judge(soak, context.settings, store, link.shared[0])
     observer = Observer(soak, context.settings, judge, queue)
     console = Console()

@@ -188,6 +188,7 @@ def test_an_outage(tmp_path: Path, launch: Launch, start: Start) -> None:
     program = launch(tmp_path, 4, *words, **keys)
     downloaded = root_of(program) / "DownloadedFromS3"
     wait_for(lambda: downloaded.is_dir() and files(downloaded), explain=program.output)
+    wait_for(lambda: "until 4 s" in program.output(), explain=program.output)  # the judge is there, too
     server.kill()
     assert program.ended(140) == 1, program.output()
     report = report_of(program)

@@ -107,7 +107,7 @@ def test_it_is_seen(tmp_path: Path, dark: bool) -> None:
         Frame("chaos", page(cases["chaos"]), DESK),
         *(Frame(f"{name} on a phone", page(report), PHONE) for name, report in cases.items()),
     ]
-    shown = show(tmp_path, frames, 10_000, dark=dark)
+    shown = show(tmp_path, frames, 12_000, dark=dark)
     for frame in frames:
         check(shown[frame.name], cases[frame.name.split()[0]], dark=dark)
 
@@ -119,7 +119,7 @@ def test_a_short_or_failed_run_is_seen(tmp_path: Path) -> None:
     short = replace(short, series=replace(short.series, columns={**short.series.columns, "queued": idle}))
     cases = {"short": short, "failed": reports.failed(60)}
     frames = [Frame(name, page(report), PHONE) for name, report in cases.items()]
-    shown = show(tmp_path, [*frames, Frame("empty", page(reports.EMPTY), PHONE)], 9_000, dark=False)
+    shown = show(tmp_path, [*frames, Frame("empty", page(reports.EMPTY), PHONE)], 12_000, dark=False)
     for name, report in cases.items():
         check(shown[name], report, dark=False)
     found = shown["empty"].found
