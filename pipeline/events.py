@@ -5,6 +5,7 @@ import importlib
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def _hold_nothing_back() -> None:
 def watch_events(folder: Path, wake: threading.Event) -> Iterator[None]:
     """Set `wake` when something may have become complete in `folder`; without events the scan goes on alone."""
     _hold_nothing_back()
+    # It registers a new folder twice where that is found by its event and by a look into the one above: no harm.
+    warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
     observer = Observer()
     try:
         observer.schedule(_Waker(wake), str(folder), recursive=True)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,15 @@ def test_a_rename_within_is_heard(folders: tuple[Path, Path]) -> None:
             (place / "x.part").rename(place / "x")
             woken(wake)
             wake.clear()
+
+
+def test_many_new_folders_are_no_trouble(folders: tuple[Path, Path]) -> None:
+    """A tree that appears while the library looks for its parts may be registered twice: nobody is told of that."""
+    watch, _ = folders
+    wake = threading.Event()
+    with warnings.catch_warnings(record=True) as told, watch_events(watch, wake):
+        for number in range(300):
+            (watch / f"{number}/a/b/c").mkdir(parents=True)
+        while wake.wait(SOON):
+            wake.clear()
+    assert [str(warning.message) for warning in told] == []
