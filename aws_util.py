@@ -18,6 +18,7 @@ from pipeline.aws import sqs
 from pipeline.aws.checksum import crc64nvme
 from pipeline.aws.classic import ClassicStore
 from pipeline.aws.errors import code_of, describe, translate, translated
+from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
 from pipeline.values import EMBEDDED
 
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60  # longer than a long poll of 20 s
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
-_PROBE = ".relay/probe"
 _UNKNOWN_HEADER = {"NotImplemented", "MethodNotAllowed"}
 
 
@@ -101,7 +101,7 @@ class Aws:
     def _honours_if_none_match(self, client: Any) -> bool:
         """PUT one empty object twice: a store that takes it twice ignores the header and is asked before each PUT."""
         folder = self.settings.aws_s3_folder
-        key = f"{folder}/{_PROBE}" if folder else _PROBE
+        key = f"{folder}/{STORE_PROBE}" if folder else STORE_PROBE
         for _ in range(2):
             try:
                 client.put_object(Bucket=self.settings.aws_s3_bucket, Key=key, Body=b"", IfNoneMatch="*")

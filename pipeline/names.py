@@ -19,6 +19,9 @@ NAME_LIMIT = 255
 RESERVED = ".relay"
 """The program's own folder inside the folders it keeps; no relayed path may begin with it."""
 
+STORE_PROBE = f"{RESERVED}/probe"
+"""The key, below the folder of the bucket, of the one empty object that a store which is not AWS is tried with."""
+
 SOAK = ".relay-soak"
 """What the keys of soak tests begin with, below the configured folder of the bucket; no relayed path may either."""
 

@@ -4,12 +4,12 @@ import logging
 from dataclasses import replace
 
 from pipeline.link import Link
+from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import READY_SECONDS, aws_of
 from pipeline.soak import cleanup
 from pipeline.soak.cleanup import Left
-from pipeline.soak.leftovers import PROBE
 
 _COUNTS_LAG_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def _remove(left: Left, context: Context) -> None:
             cleanup.remove_messages(queue, store.bucket, prefix, patience) for queue in aws.existing_queues()
         )
         store.abandon_uploads()
-        objects = cleanup.remove_objects(store, prefix, left.run, () if left.in_place else (f"{prefix}{PROBE}",))
+        objects = cleanup.remove_objects(store, prefix, left.run, () if left.in_place else (f"{prefix}{STORE_PROBE}",))
     folders = cleanup.remove_folders(left, settings)
     where = ", ".join(map(str, folders)) or "no folder"
     log.info("soak test %s: removed %d messages, %d objects, %s", left.run, messages, objects, where)

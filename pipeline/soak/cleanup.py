@@ -17,7 +17,7 @@ from pipeline.notice import UnreadableError, decode
 from pipeline.ports import LaterError, MessageQueue, ObjectStore, Received, RelayError, batches
 from pipeline.soak.content import file_of
 from pipeline.soak.options import ALL, is_run
-from pipeline.soak.run import METADATA, NOTE, own_places, places_of, root, subfolder
+from pipeline.soak.run import METADATA, NOTE, key_prefix, own_places, places_of, root, subfolder
 from pipeline.spool import REASONS
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,7 @@ class Left:
 
     def prefix(self, settings: Settings) -> str:
         """What its keys begin with."""
-        parts = (self.places(settings).aws_s3_folder, subfolder(self.run) if self.in_place else "")
-        return "".join(f"{part}/" for part in parts if part)
+        return key_prefix(self.places(settings).aws_s3_folder, subfolder(self.run) if self.in_place else "")
 
 
 def find(settings: Settings, which: str, *, in_place: bool) -> list[Left]:

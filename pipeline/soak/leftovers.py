@@ -6,14 +6,11 @@ from pathlib import Path
 
 from app_properties import Settings
 from pipeline.landing import INCOMING
-from pipeline.names import RESERVED, printable
+from pipeline.names import RESERVED, STORE_PROBE, printable
 from pipeline.ports import ObjectStore, RelayError
 from pipeline.soak.accounts import Accounts
-from pipeline.soak.run import Run
+from pipeline.soak.run import Run, key_prefix
 from pipeline.spool import REASONS
-
-PROBE = f"{RESERVED}/probe"
-"""Below the key prefix: what the program asks a store that is not AWS with."""
 
 
 def leftovers(settings: Settings, run: Run, store: ObjectStore, accounts: Accounts) -> Iterator[str]:
@@ -39,11 +36,11 @@ def _files(folder: Path, accounts: Accounts) -> Iterator[str]:
 
 
 def _objects(settings: Settings, run: Run, store: ObjectStore, accounts: Accounts) -> Iterator[str]:
-    prefix = "".join(f"{part}/" for part in (settings.aws_s3_folder, run.subfolder) if part)
+    prefix = key_prefix(settings.aws_s3_folder, run.subfolder)
     try:
         for key in store.keys(prefix):
             name = key.rpartition("/")[2]
-            if key != f"{prefix}{PROBE}" and not accounts.has_story(name):
+            if key != f"{prefix}{STORE_PROBE}" and not accounts.has_story(name):
                 yield f"s3://{store.bucket}/{printable(key)}"
     except RelayError as error:
         yield f"s3://{store.bucket}/{prefix} cannot be listed: {error}"

@@ -95,8 +95,8 @@ def places_of(settings: Settings) -> dict[str, str]:
 def note(run: Run, settings: Settings) -> None:
     """Leave a note in the run's own folder, by which it is found again, and see that a report can be written.
 
-    `settings` are those of the properties file.
-    StartupError (exit code 2) if it cannot: after a day is too late to find that out.
+    `settings` are those of the properties file. StartupError (exit code 2) if no report can be written: after a day is
+    too late to find that out.
     """
     try:
         run.reports.mkdir(parents=True, exist_ok=True)
@@ -117,6 +117,11 @@ def root(settings: Settings) -> Path:
 def subfolder(run: str) -> str:
     """Below the configured folders and key prefix, of a run in place."""
     return f"relay-soak-{run}"
+
+
+def key_prefix(folder: str, below: str) -> str:
+    """What the keys of a run begin with: the folder of the bucket, and the run's own below it; either may be empty."""
+    return "".join(f"{part}/" for part in (folder, below) if part)
 
 
 def settings_for(run: Run, settings: Settings) -> Settings:

@@ -16,13 +16,12 @@ import pytest
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
 from pipeline.landing import INCOMING
-from pipeline.names import key_for
+from pipeline.names import STORE_PROBE, key_for
 from pipeline.ports import LaterError, PausedError, RelayError, StoredObject
 from pipeline.soak import content, judge, lookup
 from pipeline.soak.content import BLOCK, File
 from pipeline.soak.facts import STAGES
 from pipeline.soak.judge import Judge
-from pipeline.soak.leftovers import PROBE
 from pipeline.soak.run import METADATA
 from pipeline.spool import REASONS, Spool
 from tests.fakes import FakeStore
@@ -633,7 +632,7 @@ def test_the_last_look(court: Court) -> None:
     write(settings.failed / REASONS / "y.json")
     write(settings.downloaded / "copy.bin", body_of(court.run, ONE))
     assert court.found() == [("duplicate", "DownloadedFromS3/copy.bin")]
-    court.store.put(f"{settings.aws_s3_folder}/{PROBE}", b"")
+    court.store.put(f"{settings.aws_s3_folder}/{STORE_PROBE}", b"")
     court.judge.close_accounts()
     left = {name for kind, name in court.found() if kind == "left"}
     watched, object_ = settings.watch / court.run.path(TWO.name), f"s3://relay/{settings.aws_s3_folder}/{TWO.name}"
