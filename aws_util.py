@@ -12,15 +12,20 @@ from urllib.parse import urlsplit, urlunsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+from botocore.utils import get_environ_proxies
 
 from app_properties import Settings
 from pipeline.aws import sqs
 from pipeline.aws.checksum import crc64nvme
-from pipeline.aws.classic import ClassicStore
+from pipeline.aws.classic import ClassicEngine
+from pipeline.aws.crt import CrtEngine
+from pipeline.aws.engine import OWNER, Engine
 from pipeline.aws.errors import code_of, describe, translate, translated
+from pipeline.aws.store import S3Store
+from pipeline.aws.template import template_of
 from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
-from pipeline.values import EMBEDDED
+from pipeline.values import CLASSIC, EMBEDDED
 
 __all__ = ["Aws", "crc64nvme"]
 
@@ -28,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60  # longer than a long poll of 20 s
+_CLASSIC_THREADS = 32
+"""Connections, and threads, that the classic engine uses at most: beyond, threads cost more than they bring."""
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
 _UNKNOWN_HEADER = {"NotImplemented", "MethodNotAllowed"}
 
@@ -40,11 +47,14 @@ class Aws:
     embedded_url: str = ""
     """The endpoint of the embedded S3 and SQS where the settings select it."""
 
-    def store(self, journal: Path, concurrency: int, *, writes: bool) -> ClassicStore:
+    def store(self, journal: Path, concurrency: int, *, writes: bool) -> S3Store:
         """The bucket. With `writes` it is found out whether the store honours If-None-Match."""
+        settings = self.settings
         client = self._client("s3", concurrency, s3={"addressing_style": "path"} if self._is_foreign("s3") else {})
         conditional = not writes or not self._is_foreign("s3") or self._honours_if_none_match(client)
-        return ClassicStore(client, self.settings.aws_s3_bucket, journal, conditional=conditional)
+        with translated(f"prepare requests to the bucket {settings.aws_s3_bucket!r}"):
+            engine = self._engine(client, concurrency)
+        return S3Store(client, engine, settings.aws_s3_bucket, journal, conditional=conditional, extra=self._extra())
 
     def queue(self, concurrency: int = 4) -> sqs.Queue:
         """The queue, created if it is missing."""
@@ -89,6 +99,58 @@ class Aws:
         """The URL that requests of a service go to, without the user and password that AWS_ENDPOINT_URL may hold."""
         parts = urlsplit(str(self._client(service, 1).meta.endpoint_url))
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def describe_engine(self) -> str:
+        """How objects travel, and why it is not the engine that was wished for."""
+        reason = self._why_classic()
+        wished = self.settings.aws_transfer_client
+        if not reason:
+            return "crt"
+        return "classic" if wished == CLASSIC else f"classic, as {reason}"
+
+    def _engine(self, client: Any, connections: int) -> Engine:
+        bucket, extra = self.settings.aws_s3_bucket, self._extra()
+        if self._why_classic():
+            return ClassicEngine(client, bucket, threads=min(connections, _CLASSIC_THREADS), extra=extra)
+        owner = {name: value for name, value in extra.items() if name == OWNER}
+        templates = {
+            "put_object": template_of(client, "put_object", Bucket=bucket, Body=b"", **extra),
+            "upload_part": template_of(
+                client, "upload_part", Bucket=bucket, Body=b"", UploadId="-", PartNumber=1, **owner
+            ),
+            "get_object": template_of(client, "get_object", Bucket=bucket, **owner),
+        }
+        session = self._session()
+        return CrtEngine(
+            templates,
+            client.meta.region_name,
+            session.get_credentials(),
+            connections=connections,
+            verify=session._session.get_config_variable("ca_bundle"),
+        )
+
+    def _why_classic(self) -> str:
+        """Why objects travel by botocore's own requests; "" where they travel by the runtime."""
+        wished, url = self.settings.aws_transfer_client, self.describe_endpoint("s3")
+        if wished == CLASSIC:
+            return "aws_transfer_client says so"
+        if not self._uses_embedded() and get_environ_proxies(url):
+            return "the environment names a proxy, through which the crt engine cannot go"
+        return ""
+
+    def _extra(self) -> dict[str, Any]:
+        """What objects are stored with beside the program's own, in botocore's names."""
+        settings = self.settings
+        wished = {
+            "StorageClass": settings.aws_s3_extra_storage_class,
+            "ServerSideEncryption": settings.aws_s3_extra_server_side_encryption,
+            "SSEKMSKeyId": settings.aws_s3_extra_sse_kms_key_id,
+            "Tagging": settings.aws_s3_extra_tagging,
+            "CacheControl": settings.aws_s3_extra_cache_control,
+            "ACL": settings.aws_s3_extra_acl,
+            OWNER: settings.aws_s3_expected_bucket_owner,
+        }
+        return {name: value for name, value in wished.items() if value}
 
     def _check_bucket(self) -> None:
         bucket, folder = self.settings.aws_s3_bucket, self.settings.aws_s3_folder

@@ -17,7 +17,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
     """Upload what is offered until SIGTERM, then finish what is in hand."""
     settings = context.settings
     store, messages = connect(context, stop, settings.upload_concurrency, writes=True)
-    if abandoned := store.abandon_uploads():
+    if abandoned := store.abandon_uploads(settings.multipart_max_age_hours * 3600):
         log.info("aborted %d multipart uploads that an earlier run left", abandoned)
     spool = open_spool(settings)
     believed = spool.queued.facilities.lease and settings.completion_check == "auto"

@@ -1,4 +1,4 @@
-"""One contract of the object store, held by botocore's engine over every server and by the workers' fake."""
+"""One contract of the object store, held by both transfer engines over every server and by the workers' fake."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ import pytest
 from botocore.config import Config
 
 from aws_util import Aws
-from pipeline.aws.body import PART_LIMIT, PART_SIZE, Section, ranges
+from pipeline.aws.body import PART_LIMIT, PART_SIZE, ranges
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
-from pipeline.aws.classic import MULTIPART_FROM, ClassicStore
+from pipeline.aws.classic import ClassicEngine
+from pipeline.aws.store import MULTIPART_FROM, S3Store
 from pipeline.ports import (
     CancelledError,
     Content,
@@ -43,6 +44,8 @@ from tests.servers import REGION, Server, make_bucket
 ROOT = Path(__file__).parents[2]
 DROP = {"drop-id": "ojsxa33soq", "path": "a%20b/%C3%A9.csv", "mtime": "2023-11-14T22:13:20.123456789Z"}
 SERVERS = ["moto", "seaweed", "ministack"]
+ENGINES = ["crt", "classic"]
+PAIRS = [f"{server} {engine}" for server in SERVERS for engine in ENGINES]
 PROBE = "in/.relay/probe"
 BIG = 40_000_000
 
@@ -86,7 +89,7 @@ class Shelf:
 class Served(Shelf):
     """The same over a server, and what the store does not tell."""
 
-    store: ClassicStore
+    store: S3Store
     server: Server
     aws: Aws
     s3: Any
@@ -101,40 +104,45 @@ class Served(Shelf):
 
     def over(self, endpoint: str) -> Served:
         """The same bucket, seen through another endpoint."""
-        aws = reach.aws(self.folder, endpoint, self.server.credentials, self.store.bucket)
+        aws = reach.aws(
+            self.folder, endpoint, self.server.credentials, self.store.bucket, aws_transfer_client=self.store.engine
+        )
         return Served(self.name, _store(aws, self.folder), self.folder, self.server, aws, self.s3)
 
 
-def _store(aws: Aws, folder: Path) -> ClassicStore:
+def _store(aws: Aws, folder: Path) -> S3Store:
     return aws.store(folder / "journal", 4, writes=True)
 
 
-def _served(name: str, request: pytest.FixtureRequest, folder: Path) -> Served:
+def _served(pair: str, request: pytest.FixtureRequest, folder: Path, **keys: str) -> Served:
+    name, engine = pair.split()
     server: Server = request.getfixturevalue(f"{name}_server")
     bucket = f"store-{uuid.uuid4().hex}"
     make_bucket(server, bucket)
-    aws = reach.aws(folder, server.endpoint, server.credentials, bucket)
-    s3 = server.client("s3")
+    aws = reach.aws(folder, server.endpoint, server.credentials, bucket, aws_transfer_client=engine, **keys)
+    s3, store = server.client("s3"), _store(aws, folder)
     request.addfinalizer(s3.close)
-    return Served(name, _store(aws, folder), folder, server, aws, s3)
+    request.addfinalizer(store.close)
+    assert store.engine == engine
+    return Served(name, store, folder, server, aws, s3)
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=PAIRS)
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     return _served(request.param, request, tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(params=ENGINES)
 def moto_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
-    return _served("moto", request, tmp_path)
+    return _served(f"moto {request.param}", request, tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(params=ENGINES)
 def seaweed_shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
-    return _served("seaweed", request, tmp_path)
+    return _served(f"seaweed {request.param}", request, tmp_path)
 
 
-@pytest.fixture(params=[*SERVERS, "fake"])
+@pytest.fixture(params=[*PAIRS, "fake"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
     return (
         Shelf("fake", FakeStore(), tmp_path) if request.param == "fake" else _served(request.param, request, tmp_path)
@@ -443,22 +451,22 @@ def test_a_killed_process_leaves_a_record(served: Served) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "one part is there\n"
-            assert served.store.abandon_uploads() == 0
+            assert served.store.abandon_uploads(0) == 0
             assert (len(served.multipart_uploads()), len(served.journal)) == (1, 1)
         finally:
             process.send_signal(signal.SIGKILL)
-    assert served.store.abandon_uploads() == 1
+    assert served.store.abandon_uploads(0) == 1
     assert (served.multipart_uploads(), served.journal) == ([], [])
-    assert served.store.abandon_uploads() == 0
+    assert served.store.abandon_uploads(0) == 0
 
 
 def test_records_of_another_bucket_stay(moto_shelf: Served) -> None:
     """Two programs that share a state folder do not touch each other's uploads."""
     other = _served_beside(moto_shelf)
     upload = _left_behind(other)
-    assert moto_shelf.store.abandon_uploads() == 0
+    assert moto_shelf.store.abandon_uploads(0) == 0
     assert other.multipart_uploads() == [upload]
-    assert (other.store.abandon_uploads(), other.multipart_uploads()) == (1, [])
+    assert (other.store.abandon_uploads(0), other.multipart_uploads()) == (1, [])
 
 
 def test_a_record_of_what_is_gone_goes(moto_shelf: Served) -> None:
@@ -466,14 +474,16 @@ def test_a_record_of_what_is_gone_goes(moto_shelf: Served) -> None:
     upload = _left_behind(moto_shelf)
     moto_shelf.s3.abort_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/a", UploadId=upload)
     (moto_shelf.folder / "journal" / "torn.new").write_text('{"bucket": ')
-    moto_shelf.store.abandon_uploads()
+    moto_shelf.store.abandon_uploads(0)
     assert moto_shelf.journal == []
 
 
 def _served_beside(shelf: Served) -> Served:
     bucket = f"store-{uuid.uuid4().hex}"
     make_bucket(shelf.server, bucket)
-    aws = reach.aws(shelf.folder, shelf.server.endpoint, shelf.server.credentials, bucket)
+    aws = reach.aws(
+        shelf.folder, shelf.server.endpoint, shelf.server.credentials, bucket, aws_transfer_client=shelf.store.engine
+    )
     return Served(shelf.name, _store(aws, shelf.folder), shelf.folder, shelf.server, aws, shelf.s3)
 
 
@@ -526,11 +536,12 @@ def test_two_uploads_at_once_keep_apart(moto_shelf: Served) -> None:
 
 @pytest.mark.parametrize("size", [5, PART_SIZE])
 @pytest.mark.parametrize("name", ["seaweed", "ministack"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_bytes_damaged_on_the_way_are_not_stored(
-    name: str, size: int, request: pytest.FixtureRequest, tmp_path: Path
+    engine: str, name: str, size: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """A server that compares checksums refuses damaged bytes; it is tried later (moto compares none)."""
-    served = _served(name, request, tmp_path)
+    served = _served(f"{name} {engine}", request, tmp_path)
     spare_ministack(served, size + 1)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
@@ -608,9 +619,11 @@ def test_a_download_that_breaks_off_is_tried_later(moto_shelf: Served, sent: int
         special = Config(read_timeout=1, retries={"total_max_attempts": 1})
         keys = moto_shelf.server.credentials._asdict()
         client = boto3.client("s3", region_name=REGION, endpoint_url=endpoint, config=special, **keys)
-        short = Shelf("short", ClassicStore(client, "bucket", moto_shelf.folder / "journal"), moto_shelf.folder)
+        engine = ClassicEngine(client, "bucket", threads=1)
+        store = S3Store(client, engine, "bucket", moto_shelf.folder / "journal")
         with pytest.raises(LaterError):
-            short.get("in/a")
+            Shelf("short", store, moto_shelf.folder).get("in/a", size=4_000_000)
+        store.close()
         client.close()
 
 
@@ -639,23 +652,6 @@ def test_parts_of_a_size(size: int, parts: int, longest: int) -> None:
     assert [offset for _, offset, _ in found] == [index * longest for index in range(len(found))]
     assert sum(part for _, _, part in found) == size
     assert max((part for _, _, part in found), default=0) == longest
-
-
-def test_a_section_reads_its_part_of_a_file(tmp_path: Path) -> None:
-    """A section has exactly its bytes, again after rewinding, and leaves the descriptor's offset alone."""
-    path = tmp_path / "file"
-    path.write_bytes(bytes(range(256)) * 100)
-    with path.open("rb") as file:
-        section = Section(file.fileno(), 300, 700)
-        assert section.read(600) == file_part(path, 300, 600)
-        assert (section.read(600), section.read(1)) == (file_part(path, 900, 100), b"")
-        assert (section.seek(0, os.SEEK_END), section.seek(0)) == (700, 0)
-        assert section.readall() == file_part(path, 300, 700)
-        assert file.tell() == 0
-
-
-def file_part(path: Path, start: int, size: int) -> bytes:
-    return path.read_bytes()[start : start + size]
 
 
 @pytest.mark.parametrize("size", [5, PART_SIZE + 1, BIG])
