@@ -5,6 +5,7 @@ Whatever AWS answers comes out of here as one of the errors of `pipeline.ports`,
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -36,12 +37,16 @@ _READ_SECONDS = 60  # longer than a long poll of 20 s
 _CLASSIC_THREADS = 32
 """Connections, and threads, that the classic engine uses at most: beyond, threads cost more than they bring."""
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
+_CONNECTIONS = 64
+"""Kept open for one process and service at most."""
+_BY_PATH: dict[str, Any] = {"s3": {"addressing_style": "path"}}
+"""Elsewhere than at AWS the bucket stands in the path: nobody knows whether its name would lead there in the host."""
 _UNKNOWN_HEADER = {"NotImplemented", "MethodNotAllowed"}
 
 
 @dataclass(frozen=True)
 class Aws:
-    """Where S3 and SQS are and who asks. Cheap and picklable; each process makes its own clients, once."""
+    """Where S3 and SQS are and who asks. Cheap, until it is asked for something: then it makes its clients, once."""
 
     settings: Settings
     embedded_url: str = ""
@@ -50,21 +55,21 @@ class Aws:
     def store(self, journal: Path, concurrency: int, *, writes: bool) -> S3Store:
         """The bucket. With `writes` it is found out whether the store honours If-None-Match."""
         settings = self.settings
-        client = self._client("s3", concurrency, s3={"addressing_style": "path"} if self._is_foreign("s3") else {})
-        conditional = not writes or not self._is_foreign("s3") or self._honours_if_none_match(client)
+        client = self._s3
+        conditional = not writes or not _is_foreign(client.meta.endpoint_url) or self._honours_if_none_match(client)
         with translated(f"prepare requests to the bucket {settings.aws_s3_bucket!r}"):
             engine = self._engine(client, concurrency)
         return S3Store(client, engine, settings.aws_s3_bucket, journal, conditional=conditional, extra=self._extra())
 
-    def queue(self, concurrency: int = 4) -> sqs.Queue:
+    def queue(self) -> sqs.Queue:
         """The queue, created if it is missing."""
-        client = self._client("sqs", concurrency)
+        client = self._sqs
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_or_create(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
     def existing_queues(self) -> list[sqs.Queue]:
         """The queue and that of its dead letters, as far as they are there: nothing is created."""
-        client = self._client("sqs", 4)
+        client = self._sqs
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_all(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
@@ -85,7 +90,7 @@ class Aws:
         if self._uses_embedded():
             return "none needed"
         try:
-            credentials = self._session().get_credentials()
+            credentials = self._session.get_credentials()
         except BotoCoreError as error:
             raise StartupError(describe(error, "find credentials")) from error
         if credentials is None:
@@ -97,7 +102,8 @@ class Aws:
 
     def describe_endpoint(self, service: str) -> str:
         """The URL that requests of a service go to, without the user and password that AWS_ENDPOINT_URL may hold."""
-        parts = urlsplit(str(self._client(service, 1).meta.endpoint_url))
+        client = self._s3 if service == "s3" else self._sqs
+        parts = urlsplit(str(client.meta.endpoint_url))
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def describe_engine(self) -> str:
@@ -120,13 +126,12 @@ class Aws:
             ),
             "get_object": template_of(client, "get_object", Bucket=bucket, **owner),
         }
-        session = self._session()
         return CrtEngine(
             templates,
             client.meta.region_name,
-            session.get_credentials(),
+            self._session.get_credentials(),
             connections=connections,
-            verify=session._session.get_config_variable("ca_bundle"),
+            verify=self._session._session.get_config_variable("ca_bundle"),
         )
 
     def _why_classic(self) -> str:
@@ -156,7 +161,7 @@ class Aws:
         bucket, folder = self.settings.aws_s3_bucket, self.settings.aws_s3_folder
         try:
             # LIST under the prefix: unlike HEAD it has a body that names the error, and the least policy allows it.
-            self._client("s3", 1).list_objects_v2(Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
+            self._s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
         except (ClientError, BotoCoreError) as error:
             raise StartupError(describe(error, f"reach the bucket {bucket!r}")) from error
 
@@ -177,13 +182,25 @@ class Aws:
         log.warning("this store ignores If-None-Match: every PUT asks first, and two writers of one key can collide")
         return False
 
-    def _client(self, service: str, concurrency: int, **special: Any) -> Any:
+    @cached_property
+    def _s3(self) -> Any:
+        client = self._client("s3", **(_BY_PATH if _is_foreign(self._endpoint("s3")) else {}))
+        # The environment, or the shared configuration, may have named another store.
+        by_path = client.meta.config.s3 == _BY_PATH["s3"] or not _is_foreign(client.meta.endpoint_url)
+        return client if by_path else self._client("s3", **_BY_PATH)
+
+    @cached_property
+    def _sqs(self) -> Any:
+        # What is sent was built here, and SQS checks it again: looking at each value costs a third of a call.
+        return self._client("sqs", parameter_validation=False)
+
+    def _client(self, service: str, **special: Any) -> Any:
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
             tcp_keepalive=True,
-            max_pool_connections=concurrency + 4,
+            max_pool_connections=_CONNECTIONS,
             # Checksums travel as headers that we set: trailers (aws-chunked) break several S3-compatible stores.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -191,14 +208,15 @@ class Aws:
             proxies={} if self._uses_embedded() else None,
             **special,
         )
+        # The stubs know every service by an overload of its own; a name at run time fits none.
+        make: Any = self._session.client
         try:
-            # The stubs know every service by an overload of its own; a name at run time fits none.
-            make: Any = self._session().client
             return make(service, endpoint_url=self._endpoint(service), config=config)
         except (BotoCoreError, ValueError) as error:
             text = describe(error, f"make a client for {service}")
             raise StartupError(f"{text}; check aws_region and the endpoint keys", EXIT_CONFIG) from error
 
+    @cached_property
     def _session(self) -> boto3.session.Session:
         settings = self.settings
         key, secret = settings.aws_access_key_id or None, settings.aws_secret_key or None
@@ -218,9 +236,11 @@ class Aws:
         general = self.embedded_url if self._uses_embedded() else self.settings.aws_endpoint_url
         return special or general or None
 
-    def _is_foreign(self, service: str) -> bool:
-        host = urlsplit(self.describe_endpoint(service)).hostname or ""
-        return not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
     def _uses_embedded(self) -> bool:
         return self.settings.aws_endpoint_url == EMBEDDED
+
+
+def _is_foreign(endpoint: str | None) -> bool:
+    """Whether this is somebody else's service than AWS's."""
+    host = urlsplit(endpoint).hostname if endpoint else None
+    return host is not None and not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))

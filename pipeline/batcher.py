@@ -15,7 +15,8 @@ class Batcher(Generic[Item, Outcome]):
     """Collects items for a few milliseconds and hands them over in batches, several batches at a time.
 
     `flush` gets up to `size` items and returns one outcome each; an outcome that is an exception, or an exception out
-    of `flush`, is raised by `submit`'s future. The first item of a batch waits at most `linger` seconds for company.
+    of `flush`, is raised by `submit`'s future. The first item of a batch waits at most `linger` seconds for company,
+    and not at all once `alone(items in the batch)` says that none can come.
     """
 
     def __init__(
@@ -24,8 +25,9 @@ class Batcher(Generic[Item, Outcome]):
         size: int,
         linger: float,
         threads: int = 1,
+        alone: Callable[[int], bool] = lambda _size: False,
     ) -> None:
-        self._flush, self._size, self._linger = flush, size, linger
+        self._flush, self._size, self._linger, self._alone = flush, size, linger, alone
         # No SimpleQueue: where several threads wait on one, its get(timeout) can wait for ever. Woken for an item that
         # another thread took first, it goes on with what is left of its time, and a negative rest means no limit.
         self._queue: queue.Queue[tuple[Item, Future[Outcome]] | None] = queue.Queue()
@@ -58,7 +60,7 @@ class Batcher(Generic[Item, Outcome]):
         """Add company until the batch is full or its time is up; whether the end was seen."""
         deadline = time.monotonic() + self._linger
         while len(batch) < self._size:
-            left = deadline - time.monotonic()
+            left = 0.0 if self._alone(len(batch)) else deadline - time.monotonic()
             try:
                 following = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
             except queue.Empty:

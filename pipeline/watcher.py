@@ -8,7 +8,7 @@ import fnmatch
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -68,11 +68,11 @@ class Watcher:
         *,
         ignore: Iterable[str] = (),
         condemned: Iterable[str] = (),
-        report: Callable[[str, str], None] = lambda _what, _path: None,
+        report: Callable[[str, Sequence[str]], None] = lambda _what, _paths: None,
     ) -> None:
         """`offer` gives a path to the uploaders; False if they have enough.
 
-        `condemned`: paths that end processes, to be set aside; `report("end", path)` is told once that is done.
+        `condemned`: paths that end processes, to be set aside; `report("end", paths)` is told once that is done.
         """
         self._spool, self._completeness, self._offer = spool, completeness, offer
         self._ignored = _pattern(ignore)
@@ -228,7 +228,7 @@ class Watcher:
                 queued, {"path": printable(path), "reason": reason, "next": "report it, then retry"}
             )
         self._condemned.discard(path)
-        self._report("end", path)
+        self._report("end", (path,))
         log.error("set aside %s: %s", f"{self._spool.failed.path}/{failed}", reason)
 
 

@@ -62,4 +62,4 @@ def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[S3St
 
 def _clients(context: Context, concurrency: int, *, writes: bool) -> tuple[S3Store, Queue]:
     aws = aws_of(context)
-    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes), aws.queue(concurrency)
+    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes), aws.queue()

@@ -10,7 +10,8 @@ from pipeline.link import Link
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
 from pipeline.roles.spool import open_spool
-from pipeline.uploader import Route, Uploader, log
+from pipeline.storing import Route
+from pipeline.uploader import Uploader, log
 
 
 def run(context: Context, link: Link, stop: Stop) -> None:
@@ -33,7 +34,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
             dict(settings.aws_s3_extra_metadata),
         ),
         crc64nvme,
-        threads=settings.upload_concurrency,
+        concurrency=settings.upload_concurrency,
         report=link.report,
         waiting=stop.waiting,
         is_being_written=kernel.is_being_written if believed else lambda _fd: None,
@@ -49,9 +50,9 @@ def run(context: Context, link: Link, stop: Stop) -> None:
         uploader.close(settings.shutdown_seconds)
 
 
-def _hint(hints: Any, seconds: float) -> str | None:
+def _hint(hints: Any, seconds: float) -> tuple[str, ...]:
     try:
-        path: str = hints.get(timeout=max(0.001, seconds))
+        paths: tuple[str, ...] = hints.get(timeout=max(0.001, seconds))
     except queue.Empty:
-        return None
-    return path
+        return ()
+    return paths

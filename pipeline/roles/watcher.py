@@ -65,7 +65,7 @@ def _loop(watcher: Watcher, hints: Any, wake: threading.Event, stop: Stop, inter
 
 def _offer(hints: Any, path: str) -> bool:
     try:
-        hints.put_nowait(path)
+        hints.put_nowait((path,))
     except queue.Full:
         return False
     return True

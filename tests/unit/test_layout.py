@@ -43,6 +43,7 @@ LAYERS = (
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
     ("folders", "moves", "ledger", "aws"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
+    ("storing",),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor", "children"),

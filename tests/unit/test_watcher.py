@@ -43,7 +43,7 @@ class Side:
             self.offer,
             ignore=str(known_keys()["General"]["ignorePatterns"]).split(),
             condemned=condemned,
-            report=lambda what, path: self.reports.append((what, path)),
+            report=lambda what, paths: self.reports.extend((what, path) for path in paths),
         )
 
     def offer(self, path: str) -> bool:
