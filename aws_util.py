@@ -17,7 +17,7 @@ from botocore.utils import get_environ_proxies
 
 from app_properties import Settings
 from pipeline.aws import sqs
-from pipeline.aws.checksum import crc64nvme
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.aws.classic import ClassicEngine
 from pipeline.aws.crt import CrtEngine
 from pipeline.aws.engine import OWNER, Engine
@@ -28,7 +28,7 @@ from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
 from pipeline.values import CLASSIC, EMBEDDED
 
-__all__ = ["Aws", "crc64nvme"]
+__all__ = ["Aws", "crc64nvme", "crc64nvme_of"]
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ which is how Python hands out file names on POSIX.
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -85,6 +86,7 @@ def is_of_other_soak(folder: str, key: str) -> bool:
     return bool(mark) and "/" not in run and key.startswith(parent + mark) and not key.startswith(f"{folder}/")
 
 
+@lru_cache(maxsize=256)  # identity, object and message of a file all have it
 def encode_path(path: str) -> str:
     """A relative path as ASCII, for metadata and message attributes; `decode_path` is its exact reverse."""
     return quote(_to_bytes(path), safe="/")

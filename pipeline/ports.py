@@ -68,13 +68,17 @@ class CancelledError(RelayError):
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes to upload: an open descriptor, read by position so that its offset is nobody's business."""
+    """The bytes to upload: an open descriptor, read by position so that its offset is nobody's business.
+
+    Of a small file they are `body` already, and `crc64nvme` was computed of that.
+    """
 
     fd: int
     size: int
     crc64nvme: str
     """Of the whole content, base64 of the big-endian value, as in `x-amz-checksum-crc64nvme`."""
     content_type: str = "application/octet-stream"
+    body: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ class Queued:
         status = os.fstat(self.fd)
         return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    def read(self, size: int) -> bytes:
+        """The first `size` bytes, fewer where there are no more."""
+        data = os.pread(self.fd, size, 0)
+        while len(data) < size and (more := os.pread(self.fd, size - len(data), len(data))):
+            data += more
+        return data
+
     def close(self) -> None:
         """Give the descriptor, and with it the lock, back."""
         os.close(self.fd)

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from pipeline.drop import DROP_ID, Drop
+from pipeline.drop import DROP_ID, Drop, Fingerprint
 from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
 from pipeline.ports import CancelledError, Content, NeverError, ObjectStore, StoredObject, TakenError
 from pipeline.spool import Queued, Spool
@@ -36,6 +37,13 @@ class Route:
     """What every object carries beside the program's own."""
 
 
+class Checksums(NamedTuple):
+    """How content is known again: CRC64NVME as text, of an open file and of bytes."""
+
+    of_file: Callable[[int], str]
+    of_bytes: Callable[[bytes], str]
+
+
 class Storing:
     """Stores queued files as objects. Safe to use from several threads."""
 
@@ -44,17 +52,20 @@ class Storing:
         spool: Spool,
         store: ObjectStore,
         route: Route,
-        checksum: Callable[[int], str],
+        checksums: Checksums,
         is_being_written: Callable[[int], bool | None],
         stopped: threading.Event,
     ) -> None:
         """`stopped` ends what is under way, with CancelledError."""
-        self._spool, self._store, self._route, self._checksum = spool, store, route, checksum
+        self._spool, self._store, self._route, self._checksums = spool, store, route, checksums
         self._is_being_written, self._stopped = is_being_written, stopped
 
-    def begin(self, queued: Queued, drop: Drop) -> Future[StoredObject]:
-        """Send a small file; TakenError, or one that changed meanwhile, is for `store`."""
-        return self._store.begin_upload(_content(queued, drop), drop.key.text, self._metadata(drop))
+    def begin(self, queued: Queued) -> tuple[Drop, Future[StoredObject]]:
+        """Send a small file, read once; TakenError, or one that changed meanwhile, is for `store`."""
+        seen = queued.fingerprint()
+        body = queued.read(seen.size)
+        drop = self._drop(queued, seen, self._checksums.of_bytes(body))
+        return drop, self._store.begin_upload(_content(queued, drop, body), drop.key.text, self._metadata(drop))
 
     def store(
         self, queued: Queued, *, refused: Drop | None = None, stale: StoredObject | None = None
@@ -79,7 +90,7 @@ class Storing:
             stale = stored
 
     def _attempt(self, queued: Queued, stale: StoredObject | None) -> tuple[Drop, StoredObject | None]:
-        drop = self.identify(queued)
+        drop = self._identify(queued)
         try:
             return drop, self._upload(queued, drop, stale.etag if stale else None)
         except TakenError:
@@ -90,10 +101,12 @@ class Storing:
             if self._stopped.wait(_WRITER_SECONDS):
                 raise CancelledError(f"{queued.path} is being written; it is taken up again")
 
-    def identify(self, queued: Queued) -> Drop:
-        """The drop that the file is now; NeverError if it has no key."""
+    def _identify(self, queued: Queued) -> Drop:
         seen = queued.fingerprint()
-        checksum = self._checksum(queued.fd)
+        return self._drop(queued, seen, self._checksums.of_file(queued.fd))
+
+    def _drop(self, queued: Queued, seen: Fingerprint, checksum: str) -> Drop:
+        """The drop that the file is now; NeverError if it has no key."""
         try:
             key = key_for(self._route.folder, queued.path)
         except NameRefusedError as error:
@@ -140,5 +153,5 @@ class Storing:
         return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
 
 
-def _content(queued: Queued, drop: Drop) -> Content:
-    return Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, content_type(drop.path))
+def _content(queued: Queued, drop: Drop, body: bytes | None = None) -> Content:
+    return Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, content_type(drop.path), body)

@@ -32,7 +32,7 @@ from pipeline.ports import (
     TakenError,
 )
 from pipeline.spool import Queued, Spool
-from pipeline.storing import Route, Storing
+from pipeline.storing import Checksums, Route, Storing
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ _SMALL = 1024 * 1024
 _THREADS = 16
 """Large files that are under way together."""
 _SEND_BATCH = 10
-_SEND_LINGER = 0.004
+_SEND_LINGER = 0.02
+"""Seconds; files that are in hand are on their way to the same batch, and with none in hand nobody waits."""
 _SEND_THREADS = 2
 
 
@@ -83,7 +84,7 @@ class Uploader:
         store: ObjectStore,
         queue: MessageQueue,
         route: Route,
-        checksum: Callable[[int], str],
+        checksums: Checksums,
         *,
         concurrency: int,
         report: Callable[[str, Sequence[str]], None] = lambda _what, _paths: None,
@@ -96,7 +97,7 @@ class Uploader:
         about an open file, where its answer is to be believed.
         """
         self._spool, self._store, self._queue, self._route = spool, store, queue, route
-        self._checksum, self._report = checksum, report
+        self._checksums, self._report = checksums, report
         self._wait_cuttable, self._is_being_written = waiting, is_being_written
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "upload")
@@ -107,7 +108,7 @@ class Uploader:
         self._troubles = Summary(log)
         self._agenda = Agenda()
         self._cancelled = threading.Event()
-        self._storing = Storing(spool, store, route, checksum, is_being_written, self._cancelled)
+        self._storing = Storing(spool, store, route, checksums, is_being_written, self._cancelled)
         self.gate = Gate()
 
     def step(self, hint: Callable[[float], Sequence[str]], idle: float) -> bool:
@@ -176,8 +177,7 @@ class Uploader:
         if queued.fingerprint().size > _SMALL:
             self._pool.submit(self._store_in_thread, work, queued)
             return
-        drop = self._storing.identify(queued)
-        future = self._storing.begin(queued, drop)
+        drop, future = self._storing.begin(queued)
         future.add_done_callback(functools.partial(self._on_stored, work, queued, drop))
 
     def _on_stored(self, work: _Work, queued: Queued, drop: Drop, future: Future[StoredObject]) -> None:
@@ -283,7 +283,7 @@ class Uploader:
         if now == then:
             return True
         same = (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
-        return same and self._checksum(sent.queued.fd) == sent.drop.crc64nvme
+        return same and self._checksums.of_file(sent.queued.fd) == sent.drop.crc64nvme
 
     def _message(self, sent: _Sent) -> Message:
         route, now = self._route, time.time_ns()

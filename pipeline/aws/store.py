@@ -161,8 +161,10 @@ class S3Store:
         self, content: Content, key: str, metadata: Mapping[str, str], replaces: str | None
     ) -> Future[StoredObject]:
         what = self._what("PUT", key)
-        body = body_of(content.fd, 0, content.size)
-        refuse_changed(crc64nvme_of(body), content, what)
+        body = content.body
+        if body is None:
+            body = body_of(content.fd, 0, content.size)
+            refuse_changed(crc64nvme_of(body), content, what)
         condition = self._condition(replaces)
         put = Put(
             key,

@@ -4,13 +4,13 @@ import functools
 import queue
 from typing import Any
 
-from aws_util import crc64nvme
+from aws_util import crc64nvme, crc64nvme_of
 from pipeline import kernel
 from pipeline.link import Link
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
 from pipeline.roles.spool import open_spool
-from pipeline.storing import Route
+from pipeline.storing import Checksums, Route
 from pipeline.uploader import Uploader, log
 
 
@@ -33,7 +33,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
             settings.on_name_conflict,
             dict(settings.aws_s3_extra_metadata),
         ),
-        crc64nvme,
+        Checksums(crc64nvme, crc64nvme_of),
         concurrency=settings.upload_concurrency,
         report=link.report,
         waiting=stop.waiting,

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from pipeline import kernel, pacing, uploader
-from pipeline.aws.checksum import crc64nvme
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
 from pipeline.names import encode_path
 from pipeline.pacing import Gate
 from pipeline.ports import LaterError, NeverError, PausedError
 from pipeline.spool import Queued, Spool
-from pipeline.storing import Route, content_type
+from pipeline.storing import Checksums, Route, content_type
 from pipeline.uploader import Uploader
 from tests.fakes import FakeQueue, FakeStore, Journal
 from tests.unit.places import facilities_of
@@ -61,7 +61,7 @@ class Ingest:
             self.store,
             self.queue,
             self.route,
-            crc64nvme,
+            Checksums(crc64nvme, crc64nvme_of),
             concurrency=4,
             report=lambda what, paths: self.reports.extend((what, path) for path in paths),
             is_being_written=lambda fd: kernel.is_being_written(fd) if self.believes_leases else None,
