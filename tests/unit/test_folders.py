@@ -272,8 +272,11 @@ def test_the_probe_tells_the_truth_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_ways_in_use_are_told() -> None:
     """One phrase for each facility, in either state."""
-    assert PORTABLE.describe() == "link and unlink, component by component, hidden temporary files, settle time"
-    assert Facilities(True, True, True, True).describe() == "renameat2, openat2, O_TMPFILE, leases"
+    assert (
+        PORTABLE.describe()
+        == "link and unlink, component by component, hidden temporary files, settle time, file by file"
+    )
+    assert Facilities(True, True, True, True, True).describe() == "renameat2, openat2, O_TMPFILE, leases, syncfs"
 
 
 def test_an_unnamed_file_gets_its_name_once(tmp_path: Path, kind: str) -> None:

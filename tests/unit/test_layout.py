@@ -41,7 +41,7 @@ MOVERS = {
 LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
-    ("folders", "moves", "ledger", "aws"),
+    ("durability", "folders", "moves", "ledger", "aws"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
     ("storing",),
     WORKERS,
