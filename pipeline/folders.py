@@ -14,13 +14,16 @@ from pathlib import Path
 
 from pipeline import kernel
 from pipeline.names import RESERVED, next_version
-from pipeline.ports import EXIT_CONFIG, StartupError
+from pipeline.ports import EXIT_CONFIG, LaterError, PausedError, StartupError
 
 PORTABLE = kernel.Facilities()
 _FOLDER_MODE, _OWN_FOLDER_MODE = 0o750, 0o700
 _FOLDER, _FILE, _OTHER = "folder", "file", "other"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+_SIDE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""What will be true for every other file as well; anything else may be this file's own name or folder."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,14 @@ def probe_within(folder: Path) -> kernel.Facilities:
     top = Folder(folder)
     with contextlib.closing(top), contextlib.closing(top.own(RESERVED)) as own:
         return kernel.probe(own.fd)
+
+
+def trouble_in(folder: Folder, error: Exception) -> PausedError:
+    """What an error of writing below a folder means: the whole side waits; LaterError where it is this one file's."""
+    where = f"{folder.path}: {error}"
+    if isinstance(error, OSError) and error.errno not in _SIDE_TROUBLE and os.access(folder.path, os.W_OK):
+        raise LaterError(f"cannot write this file to {where}") from error
+    return PausedError(f"cannot write to {where}; free space or make it writable, receiving then goes on by itself")
 
 
 def is_regular(status: os.stat_result) -> bool:

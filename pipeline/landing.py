@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import kernel
+from pipeline.durability import Durability
 from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
 from pipeline.ledger import Ledger, Row
@@ -53,6 +54,7 @@ class Landing:
         self.incoming = folder.own(INCOMING)
         self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
         self._checksum = checksum
+        self._durability = Durability(together=folder.facilities.together)
         self._doubtful: list[str] = []
 
     def open_arrival(self) -> Arrival:
@@ -75,26 +77,44 @@ class Landing:
         finally:
             os.close(arrival.fd)
 
-    def keep(self, arrival: Arrival, mtime_ns: int | None) -> None:
-        """End of step 6: content, mode and time durable, and a hidden name that outlives this process."""
+    def prepare(self, arrival: Arrival, mtime_ns: int | None) -> None:
+        """Give a file that was compared its mode and time."""
         os.fchmod(arrival.fd, _FILE_MODE)
         if mtime_ns is not None:
             os.utime(arrival.fd, ns=(mtime_ns, mtime_ns))
-        if self.folder.durable:
-            os.fsync(arrival.fd)
-        if not arrival.temp:
-            name = f"whole-{secrets.token_hex(12)}"
-            kernel.give_name(arrival.fd, self.incoming.fd, name)
-            arrival.temp = name
 
     def publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
-        """Steps 7a and 7b for a batch: the path each file got; None for a drop the ledger knew (see `resume`).
+        """End of step 6, 7a and 7b for a batch: the path each got; None for a drop the ledger knew (see `resume`).
 
-        One fsync of the incoming folder, one of each target folder and two transactions serve the whole batch. An
-        OSError is the outcome of one file, which stays promised and is tried again when its message comes again.
+        One call makes all contents durable, one fsync the incoming folder, one each target folder, and two transactions
+        serve the whole batch. An OSError is the outcome of one file, which is tried again when its message comes again.
         """
+        outcomes = self.keep(arrivals)
+        kept = [arrival for arrival, error in zip(arrivals, outcomes, strict=True) if error is None]
+        paths = iter(self._publish(kept) if kept else ())
+        return [next(paths) if error is None else error for error in outcomes]
+
+    def keep(self, arrivals: Sequence[Arrival]) -> list[OSError | None]:
+        """End of step 6: contents durable, and hidden names that outlive this process."""
+        fds = [arrival.fd for arrival in arrivals]
+        errors = self._durability.sync(fds) if self.folder.durable else [None] * len(fds)
+        outcomes = [error or self._name_hidden(arrival) for arrival, error in zip(arrivals, errors, strict=True)]
         if self.folder.durable:
             os.fsync(self.incoming.fd)
+        return outcomes
+
+    def _name_hidden(self, arrival: Arrival) -> OSError | None:
+        if arrival.temp:
+            return None
+        name = f"whole-{secrets.token_hex(12)}"
+        try:
+            kernel.give_name(arrival.fd, self.incoming.fd, name)
+        except OSError as error:
+            return error
+        arrival.temp = name
+        return None
+
+    def _publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
         rows = [self._row(arrival) for arrival in arrivals]
         for arrival in arrivals:
             arrival.in_ledger = arrival.in_doubt = True

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.aws.answers import Answer
 from pipeline.aws.body import PART_SIZE
 from pipeline.aws.engine import Engine, Get, then
-from pipeline.aws.errors import stop_if, translated
+from pipeline.aws.errors import NO_RANGE, code_of, stop_if, translated
 from pipeline.aws.window import Budget, Window
 from pipeline.names import printable
-from pipeline.ports import LaterError, StoredObject, TakenError
+from pipeline.ports import LaterError, NeverError, StoredObject, TakenError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -36,7 +36,12 @@ class Downloads:
                 head = self._head(key, version_id)
             if not head.length:
                 return head.stored(key)
-        first = self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, cancelled).result()
+        try:
+            first = self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, cancelled).result()
+        except NeverError as error:
+            if size or code_of(error.__cause__) != NO_RANGE:
+                raise
+            raise LaterError(f"{what}: it became empty meanwhile") from error
         self._get_rest(key, first, version_id, fd, cancelled)
         return first.stored(key)
 

@@ -38,6 +38,7 @@ _ENDPOINT = "check that the endpoint is up, aws_endpoint_url, aws_region and the
 _CERTIFICATE = "check the endpoint's certificate, or give its authority in AWS_CA_BUNDLE"
 _CHAIN = "set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
 
+NO_RANGE = "InvalidRange"
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "401"}
 """The identity is known and may not."""
 _PAUSED = dict.fromkeys(DENIED, _PERMISSIONS) | {
@@ -67,6 +68,7 @@ _CODES: dict[str, type[RelayError]] = {
     **dict.fromkeys(("ReceiptHandleIsInvalid", "MessageNotInflight"), ReceiptError),
     **dict.fromkeys(("EntityTooLarge", "KeyTooLongError", "MetadataTooLarge", "InvalidMessageContents"), NeverError),
     "BatchRequestTooLong": NeverError,
+    NO_RANGE: NeverError,  # a message says that it has a size, and it has none
     # SQS and S3 say these with HTTP 403, which otherwise means everything.
     **dict.fromkeys(("RequestThrottled", "OverLimit", "InvalidObjectState"), LaterError),
     **dict.fromkeys(_PAUSED, PausedError),

@@ -35,7 +35,8 @@ class Machine:
         arrival = self.landing.open_arrival()
         os.pwrite(arrival.fd, body, 0)
         arrival.drop_id, arrival.path, arrival.checksum = drop_id, path, crc64nvme_of(body)
-        self.landing.keep(arrival, -1_000_000_001)
+        self.landing.prepare(arrival, -1_000_000_001)
+        assert self.landing.keep([arrival]) == [None]
         return arrival
 
     def publish(self, drop_id: str, path: str, body: bytes = b"content") -> str | OSError | None:
@@ -435,4 +436,4 @@ def test_the_content_is_durable_before_its_name(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(kernel, "rename_noreplace", rename)
     machine.publish("drop", "a")
-    assert order == ["file", "incoming", "rename", "target"]
+    assert order == ["file", "incoming"] * 2 + ["rename", "target"]  # once as it arrives, once as it gets its name

@@ -43,7 +43,7 @@ LAYERS = (
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
     ("durability", "folders", "moves", "ledger", "aws"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
-    ("storing",),
+    ("storing", "acceptance", "acknowledger"),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor", "children"),
