@@ -95,7 +95,7 @@ class Poller:
                 return None
             room = self._take_slots(wait=True)
             while self._is_rich and (more := self._take_slots(wait=False)):
-                self._receivers.submit(self._receive, more, 0)
+                self._receivers.submit(self._receive, more)
             messages = self._ask(room, wait)
         self._start_all(messages, room)
         if messages == [] and time.monotonic() - started < min(1, wait):
@@ -130,8 +130,8 @@ class Poller:
             free += 1
         return free
 
-    def _receive(self, room: int, wait: int) -> None:
-        self._start_all(self._ask(room, wait), room)
+    def _receive(self, room: int) -> None:
+        self._start_all(self._ask(room, 0), room)
 
     def _ask(self, limit: int, wait: int) -> list[Received] | None:
         try:
@@ -209,7 +209,7 @@ class Poller:
             self._pool.submit(self._handle, held, error)
 
     def _handle(self, held: Held, error: Exception | None) -> None:
-        """All that a message announces, in a thread of its own; `error` is what came of it before."""
+        """`error` is what came of it before."""
         try:
             self._settle(held, error)
         except CancelledError:
