@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline import kernel
 
 _FEW = 3
-"""Up to so many files are fsynced one after the other: no call for all of them is quicker."""
+"""Up to so many files are fsynced one after the other: threads gain nothing."""
+_MANY = 32
+"""From so many on they go together: fewer would wait for what others wrote longer than for each other."""
 _THREADS = 8
 _EACH_SECONDS = 250e-6
 """What the fsync of one of many small files takes, until it was measured."""
@@ -41,7 +43,7 @@ class Durability:
         """Make the content of open files, or the names in open folders, durable; for each what went wrong."""
         if len(fds) <= _FEW:
             return _sync_each(fds)
-        if self._together and self._alone == 0:
+        if len(fds) >= _MANY and self._together and self._alone == 0:
             with contextlib.suppress(OSError):  # whose fault it is shows when each is asked by itself
                 return self._sync_together(fds)
         self._alone = max(0, self._alone - 1)

@@ -158,6 +158,11 @@ def with_name(path: str, name: str) -> str:
     return folder + slash + name
 
 
+def within(folder: str, name: str) -> str:
+    """The path of a name in a folder; the folder itself is a relative path, "" for the top."""
+    return f"{folder}/{name}" if folder else name
+
+
 def reason_name(name: str) -> str:
     """The name of the file that holds the reason of a failed file; a long name leaves no room for its suffix."""
     if len(_to_bytes(name)) <= NAME_LIMIT - len(".json"):

@@ -153,14 +153,12 @@ class Poller:
         """Begin the download of a small file, or give the message to a thread."""
         try:
             notices = self._acceptance.notices(held.message)
-            alone = len(notices) == 1 and 0 < (notices[0].size or 0) <= _SMALL
-            if alone and not is_of_soak(self._folder, notices[0].key):
-                self._begin(held, notices[0])
-                return
+            small = len(notices) == 1 and 0 < (notices[0].size or 0) <= _SMALL
+            if small and not is_of_soak(self._folder, notices[0].key):
+                return self._begin(held, notices[0])
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
-            self._to_thread(held, error)
-        else:
-            self._to_thread(held)
+            return self._to_thread(held, error)
+        return self._to_thread(held)
 
     def _begin(self, held: Held, notice: Notice) -> None:
         started = time.monotonic()

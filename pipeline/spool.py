@@ -64,11 +64,6 @@ class Spool:
             wanted = with_name(path, next_version(path.rpartition("/")[2], beside))
         return move(self.watch, path, self.queued, wanted)
 
-    def sync_claims(self, claims: dict[str, str]) -> None:
-        """Make a batch of claims (path in Watch → path in QueuedForUpload) durable: first where they are, then were."""
-        self.queued.sync(set(claims.values()))
-        self.watch.sync(set(claims))
-
     def open(self, path: str) -> Queued | None:
         """Open and lock a queued file; None if it is gone, no regular file, or in another's hands.
 

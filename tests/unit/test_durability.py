@@ -18,7 +18,7 @@ class Disk:
     """Open files, and a clock that goes on by what a call takes."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.fds = [os.open(write(root / f"{number}"), os.O_RDONLY) for number in range(20)]
+        self.fds = [os.open(write(root / f"{number}"), os.O_RDONLY) for number in range(40)]
         self.calls: list[str] = []
         self.now, self.together_takes, self.each_takes = 0.0, 0.001, 0.0
         self.refuses = False
@@ -71,7 +71,7 @@ Start = Callable[[Durability], Durability]
 def test_a_batch_is_one_call_and_few_files_are_not(disk: Disk, start: Start) -> None:
     """No call for all waits for the disk of others where a file or three are asked for."""
     batches = start(disk.durability())
-    assert batches.sync(disk.fds) == [None] * 20
+    assert batches.sync(disk.fds) == [None] * 40
     assert disk.calls == ["together"]
     assert batches.sync(disk.fds[:3]) == [None] * 3
     assert disk.calls[1:] == ["one"] * 3
@@ -82,7 +82,7 @@ def test_without_the_call_each_file_is_synced(disk: Disk, start: Start) -> None:
     """Once, and each error is at the place of its file."""
     disk.bad = {disk.fds[0], disk.fds[13]}
     errors = start(disk.durability(together=False)).sync(disk.fds)
-    assert disk.calls == ["one"] * 20
+    assert disk.calls == ["one"] * 40
     assert [index for index, error in enumerate(errors) if error] == [0, 13]
     assert str(disk.fds[13]) in str(errors[13])
 
@@ -94,7 +94,7 @@ def test_a_failed_call_is_put_to_each_file(disk: Disk, start: Start) -> None:
     errors = batches.sync(disk.fds)
     assert [index for index, error in enumerate(errors) if error] == [4]
     disk.refuses = False
-    assert batches.sync(disk.fds) == [None] * 20
+    assert batches.sync(disk.fds) == [None] * 40
     assert disk.calls[-1] == "together"
 
 
@@ -114,7 +114,7 @@ def test_a_busy_disk_is_gone_round(disk: Disk, start: Start) -> None:
         batches.sync(disk.fds)
         for _ in range(alone):
             batches.sync(disk.fds)
-        assert disk.calls == ["together"] + ["one"] * 20 * alone
+        assert disk.calls == ["together"] + ["one"] * 40 * alone
     disk.together_takes = 0.001
     for takes in (0.001, 5.0):
         disk.together_takes = takes
@@ -122,7 +122,7 @@ def test_a_busy_disk_is_gone_round(disk: Disk, start: Start) -> None:
     disk.calls.clear()
     for _ in range(9):
         batches.sync(disk.fds)
-    assert disk.calls == ["one"] * 20 * 8 + ["together"]
+    assert disk.calls == ["one"] * 40 * 8 + ["together"]
 
 
 def test_what_each_file_takes_is_measured(disk: Disk, start: Start) -> None:
@@ -141,13 +141,13 @@ def test_the_real_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: S
     """Files and folders, where this file system has it; what cannot be synced says so at its place."""
     if not facilities_of("kernel", tmp_path).together:
         pytest.skip("this file system has no call for many files")
-    fds = [os.open(write(tmp_path / f"{number}"), os.O_RDONLY) for number in range(8)]
+    fds = [os.open(write(tmp_path / f"{number}"), os.O_RDONLY) for number in range(40)]
     fds += [os.open(tmp_path, os.O_RDONLY)]
     reader, writer = os.pipe()
     synced = note_fsyncs(monkeypatch)
     errors = start(Durability(together=True)).sync([*fds, reader])
     assert synced == []
-    assert errors[:-1] == [None] * 9
+    assert errors[:-1] == [None] * 41
     assert isinstance(errors[-1], OSError)
     for fd in (*fds, reader, writer):
         os.close(fd)

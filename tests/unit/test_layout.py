@@ -25,6 +25,7 @@ MOVES = {
 MOVERS = {
     "pipeline/kernel.py": "the moves themselves, and the probes' own files",
     "pipeline/folders.py": "empty folders are tidied away",
+    "pipeline/claims.py": "a file of a batch, whose name is free in QueuedForUpload",
     "pipeline/moves.py": "the one move of the ingest side; a reason that could not be written whole",
     "pipeline/landing.py": "gives downloads their names and removes temporary files",
     "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
@@ -42,7 +43,8 @@ LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
     ("durability", "folders", "moves", "ledger", "aws"),
-    ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
+    ("parents", "told"),
+    ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
     ("storing", "acceptance", "acknowledger"),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
