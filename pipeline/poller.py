@@ -67,10 +67,7 @@ class Poller:
         visibility: int,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`keep_message` keeps a hopeless message, with its reason, where the queue has no dead letters.
-
-        `waiting` is entered around every wait of `step`, where a signal may cut it.
-        """
+        """`keep_message`: see Acknowledger; `waiting` is entered around every wait of `step` that a signal may cut."""
         self._queue, self._store, self._landing, self._folder = queue, store, landing, folder
         self._acceptance = Acceptance(store.bucket, folder, checksum)
         self._hand = Hand(queue, visibility)
