@@ -1,9 +1,9 @@
 """What the kernel offers beyond POSIX, each probed once, each with a portable fallback.
 
-Linux has moves that refuse to replace (renameat2), lookups that cannot leave a folder (openat2), files without a name
-(O_TMPFILE), an answer to "does anybody write to this?" (leases), one call that makes many files durable (syncfs), a
-signal at the parent's death and names for processes. Elsewhere, and on file systems that lack one, the fallback named
-at each function does the same in more steps.
+Linux has moves that refuse to replace (renameat2), lookups that cannot leave a folder (openat2), an answer to "does
+anybody write to this?" (leases), one call that makes many files durable (syncfs), a signal at the parent's death and
+names for processes. Elsewhere, and on file systems that lack one, the fallback named at each function does the same in
+more steps.
 """
 
 import contextlib
@@ -70,7 +70,6 @@ class Facilities:
 
     noreplace: bool = False
     beneath: bool = False
-    unnamed: bool = False
     lease: bool = False
     together: bool = False
 
@@ -79,7 +78,6 @@ class Facilities:
         ways = {
             "noreplace": ("renameat2", "link and unlink"),
             "beneath": ("openat2", "component by component"),
-            "unnamed": ("O_TMPFILE", "hidden temporary files"),
             "lease": ("leases", "settle time"),
             "together": ("syncfs", "file by file"),
         }
@@ -92,7 +90,6 @@ def probe(folder_fd: int) -> Facilities:
     return Facilities(
         _probe_rename(folder_fd),
         _probe_beneath(folder_fd),
-        _probe_unnamed(folder_fd),
         kind is not None,
         kind in _TOGETHER,
     )
@@ -132,19 +129,15 @@ def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) 
         os.close(current)
 
 
-def create_unnamed(folder_fd: int, facilities: Facilities) -> tuple[int, str]:
-    """A new file open for reading and writing in a folder, and its name: "" where it has none until `give_name`."""
-    if facilities.unnamed:
-        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd), ""
+def create_hidden(folder_fd: int) -> tuple[int, str]:
+    """A new file open for reading and writing in a folder, and its name.
+
+    Not O_TMPFILE: a file that has no name yet, and one that gets its first, each wait for ext4's one list of them; that
+    cost as much again as making, writing and renaming the file.
+    """
     name = f"part-{secrets.token_hex(12)}"
-    return os.open(
-        name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder_fd
-    ), name
-
-
-def give_name(fd: int, folder_fd: int, name: str) -> None:
-    """Link an unnamed file into a folder; FileExistsError if the name is taken."""
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=folder_fd), name
 
 
 def is_being_written(fd: int) -> bool | None:
@@ -224,24 +217,6 @@ def _probe_beneath(folder_fd: int) -> bool:
         os.close(_openat2(folder_fd, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError:
         return False
-    return True
-
-
-def _probe_unnamed(folder_fd: int) -> bool:
-    if not hasattr(os, "O_TMPFILE"):
-        return False
-    name = f"{PROBE}{secrets.token_hex(8)}"
-    try:
-        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd)
-    except OSError:
-        return False
-    try:
-        give_name(fd, folder_fd, name)  # needs /proc
-        os.unlink(name, dir_fd=folder_fd)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
     return True
 
 

@@ -7,7 +7,6 @@ whole but has no name yet. They share its file system, so giving the name is one
 import contextlib
 import logging
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 INCOMING = f"{RESERVED}/incoming"
 LEDGER = f"{RESERVED}/ledger.sqlite3"
 _FILE_MODE = 0o640
-_TEMP_NAMES = ("part-", "whole-")
+_TEMP_NAMES = ("part-", "whole-")  # the second is of earlier versions of the program
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Arrival:
 
     fd: int
     temp: str
-    """Its name in the incoming folder; "" while it has none."""
+    """Its name in the incoming folder; "" once it has another."""
     drop_id: str = ""
     """What the ledger is to know it by."""
     path: str = ""
@@ -61,8 +60,8 @@ class Landing:
         """A new file to download to; sqlite3.Error while the ledger cannot be written."""
         self._settle_doubts()
         while True:
-            fd, temp = kernel.create_unnamed(self.incoming.fd, self.folder.facilities)
-            if try_lock(fd) and (not temp or os.fstat(fd).st_nlink):
+            fd, temp = kernel.create_hidden(self.incoming.fd)
+            if try_lock(fd) and os.fstat(fd).st_nlink:
                 return Arrival(fd, temp)
             os.close(fd)  # another process that just started took it for a stray
             self._unlink(temp)
@@ -86,8 +85,8 @@ class Landing:
     def publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
         """End of step 6, 7a and 7b for a batch: the path each got; None for a drop the ledger knew (see `resume`).
 
-        One call makes all contents durable, one fsync the incoming folder, one each target folder, and two transactions
-        serve the whole batch. An OSError is the outcome of one file, which is tried again when its message comes again.
+        One call makes all contents durable, one fsync each target folder, and two transactions serve the whole batch.
+        An OSError is the outcome of one file, which is tried again when its message comes again.
         """
         outcomes = self.keep(arrivals)
         kept = [arrival for arrival, error in zip(arrivals, outcomes, strict=True) if error is None]
@@ -95,24 +94,13 @@ class Landing:
         return [next(paths) if error is None else error for error in outcomes]
 
     def keep(self, arrivals: Sequence[Arrival]) -> list[OSError | None]:
-        """End of step 6: contents durable, and hidden names that outlive this process."""
-        fds = [arrival.fd for arrival in arrivals]
-        errors = self._durability.sync(fds) if self.folder.durable else [None] * len(fds)
-        outcomes = [error or self._name_hidden(arrival) for arrival, error in zip(arrivals, errors, strict=True)]
-        if self.folder.durable:
-            os.fsync(self.incoming.fd)
+        """End of step 6: contents durable, and with them the hidden names that the ledger is going to speak of."""
+        if not self.folder.durable:
+            return [None] * len(arrivals)
+        *outcomes, folder = self._durability.sync([*(arrival.fd for arrival in arrivals), self.incoming.fd])
+        if folder is not None:
+            raise folder
         return outcomes
-
-    def _name_hidden(self, arrival: Arrival) -> OSError | None:
-        if arrival.temp:
-            return None
-        name = f"whole-{secrets.token_hex(12)}"
-        try:
-            kernel.give_name(arrival.fd, self.incoming.fd, name)
-        except OSError as error:
-            return error
-        arrival.temp = name
-        return None
 
     def _publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
         rows = [self._row(arrival) for arrival in arrivals]
@@ -128,6 +116,9 @@ class Landing:
         self._note_delivered(
             [(row.drop_id, path) for row, path in zip(rows, got, strict=True) if isinstance(path, str)]
         )
+        for arrival, path in zip(arrivals, got, strict=True):
+            if isinstance(path, str):
+                arrival.temp = ""
         return got
 
     def resume(self, drop_id: str) -> bool:

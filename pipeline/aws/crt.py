@@ -22,7 +22,7 @@ from pipeline.aws.answers import Answer
 from pipeline.aws.engine import Get, Put
 from pipeline.aws.template import Template
 
-_EVENT_LOOPS = 2
+_EVENT_LOOPS = 1
 _TARGET_GBPS = 10.0
 _CLOSE_SECONDS = 5.0
 

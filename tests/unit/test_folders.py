@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.folders import Folder
-from pipeline.kernel import Facilities, create_unnamed, give_name, is_being_written, probe, rename_noreplace, try_lock
+from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.moves import move
 from tests.unit.places import PORTABLE, facilities_of, make, tree, write
 
@@ -279,25 +279,8 @@ def test_the_probe_tells_the_truth_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_ways_in_use_are_told() -> None:
     """One phrase for each facility, in either state."""
-    assert (
-        PORTABLE.describe()
-        == "link and unlink, component by component, hidden temporary files, settle time, file by file"
-    )
-    assert Facilities(True, True, True, True, True).describe() == "renameat2, openat2, O_TMPFILE, leases, syncfs"
-
-
-def test_an_unnamed_file_gets_its_name_once(tmp_path: Path, kind: str) -> None:
-    """Invisible or hidden until then; a name that is taken is refused."""
-    folder = make(tmp_path, "one", kind)
-    fd, temp = create_unnamed(folder.fd, folder.facilities)
-    assert os.listdir(folder.path) == ([temp] if temp else [])
-    os.write(fd, b"content")
-    if not temp:
-        give_name(fd, folder.fd, "a")
-        with pytest.raises(FileExistsError):
-            give_name(fd, folder.fd, "a")
-        assert tree(folder.path) == {"a": b"content"}
-    os.close(fd)
+    assert PORTABLE.describe() == "link and unlink, component by component, settle time, file by file"
+    assert Facilities(True, True, True, True).describe() == "renameat2, openat2, leases, syncfs"
 
 
 def test_a_writer_is_noticed(tmp_path: Path) -> None:

@@ -381,11 +381,11 @@ def test_a_published_file_that_was_moved_is_not_published_again(tmp_path: Path) 
 def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process starts between the making of a temporary file and its lock: what is then used has a name."""
     machine = Machine(tmp_path, "portable")
-    original = kernel.create_unnamed
+    original = kernel.create_hidden
     held: list[int] = []
 
-    def create(folder_fd: int, facilities: kernel.Facilities) -> tuple[int, str]:
-        fd, temp = original(folder_fd, facilities)
+    def create(folder_fd: int) -> tuple[int, str]:
+        fd, temp = original(folder_fd)
         if not held:  # about to be removed
             held.append(machine.landing.incoming.open(temp))
             assert try_lock(held[0])
@@ -394,7 +394,7 @@ def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytes
             Landing(machine.folder, crc64nvme).recover()
         return fd, temp
 
-    monkeypatch.setattr(kernel, "create_unnamed", create)
+    monkeypatch.setattr(kernel, "create_hidden", create)
     arrival = machine.landing.open_arrival()
     assert machine.incoming() == [arrival.temp]
     assert os.fstat(arrival.fd).st_nlink == 1

@@ -19,7 +19,7 @@ WORKERS = ("watcher", "uploader", "poller")
 AWS = {"boto3", "botocore", "awscrt", "s3transfer"}
 MOVES = {
     "rename", "renames", "replace", "link", "unlink", "remove", "rmdir", "removedirs", "rmtree", "move",
-    "_renameat2", "rename_noreplace", "give_name",
+    "_renameat2", "rename_noreplace",
 }  # fmt: skip
 # Who may move or remove anything, and why.
 MOVERS = {

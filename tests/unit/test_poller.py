@@ -443,9 +443,7 @@ def failing_publish(
     original = side.landing.keep
 
     def keep(arrivals: Sequence[Arrival]) -> list[OSError | None]:
-        if error := fail(arrivals):
-            return [error] * len(arrivals)
-        return original(arrivals)
+        return [fail([arrival]) or original([arrival])[0] for arrival in arrivals]
 
     monkeypatch.setattr(side.landing, "keep", keep)
 
