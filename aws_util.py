@@ -26,7 +26,7 @@ from pipeline.aws.store import S3Store
 from pipeline.aws.template import template_of
 from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
-from pipeline.values import CLASSIC, EMBEDDED
+from pipeline.values import AUTO, CLASSIC, CRT, EMBEDDED
 
 __all__ = ["Aws", "crc64nvme", "crc64nvme_of"]
 
@@ -107,16 +107,15 @@ class Aws:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def describe_engine(self) -> str:
-        """How objects travel, and why it is not the engine that was wished for."""
-        reason = self._why_classic()
-        wished = self.settings.aws_transfer_client
-        if not reason:
-            return "crt"
-        return "classic" if wished == CLASSIC else f"classic, as {reason}"
+        """How objects travel, and why, if that is not the engine that is wished for."""
+        if not self._is_classic():
+            return CRT
+        wished = self.settings.aws_transfer_client == CLASSIC
+        return CLASSIC if wished else f"{CLASSIC}: the environment names a proxy, through which crt cannot go"
 
     def _engine(self, client: Any, connections: int) -> Engine:
         bucket, extra = self.settings.aws_s3_bucket, self._extra()
-        if self._why_classic():
+        if self._is_classic():
             return ClassicEngine(client, bucket, threads=min(connections, _CLASSIC_THREADS), extra=extra)
         owner = {name: value for name, value in extra.items() if name == OWNER}
         templates = {
@@ -134,14 +133,11 @@ class Aws:
             verify=self._session._session.get_config_variable("ca_bundle"),
         )
 
-    def _why_classic(self) -> str:
-        """Why objects travel by botocore's own requests; "" where they travel by the runtime."""
-        wished, url = self.settings.aws_transfer_client, self.describe_endpoint("s3")
-        if wished == CLASSIC:
-            return "aws_transfer_client says so"
-        if not self._uses_embedded() and get_environ_proxies(url):
-            return "the environment names a proxy, through which the crt engine cannot go"
-        return ""
+    def _is_classic(self) -> bool:
+        """Whether objects travel by botocore's own requests; a person who says crt gets it, past any proxy."""
+        wished = self.settings.aws_transfer_client
+        proxied = not self._uses_embedded() and bool(get_environ_proxies(self.describe_endpoint("s3")))
+        return wished == CLASSIC or (wished == AUTO and proxied)
 
     def _extra(self) -> dict[str, Any]:
         """What objects are stored with beside the program's own, in botocore's names."""

@@ -30,6 +30,7 @@ def run(context: Context, _link: Link, stop: Stop, soak: Run | None = None) -> N
     log.info("queue        %s  (messages: %s)", url, settings.aws_sqs_message_format)
     log.info("endpoint     %s", s3 if s3 == sqs else f"{s3} (S3), {sqs} (SQS)")
     log.info("credentials  %s", credentials)
+    log.info("transfer     %s", aws.describe_engine())
     if soak:
         log.info("soak test    %s, seed %d; Ctrl-C ends it, drains, and reports", soak.id, soak.seed)
 
