@@ -7,11 +7,8 @@ is for is done with it before the next read.
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import gc
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 from urllib.parse import parse_qsl, unquote
@@ -21,7 +18,6 @@ from bench.chunked import Dechunker
 _BUFFER = memoryview(bytearray(1024 * 1024))
 _HEAD_LIMIT = 64 * 1024
 _REASONS = {200: "OK", 204: "No Content", 206: "Partial Content", 404: "Not Found", 412: "Precondition Failed"}
-_PDEATHSIG = 1  # prctl(2)
 
 
 class Body(Protocol):
@@ -180,10 +176,21 @@ def head_of(status: int, headers: Iterable[tuple[str, str]], length: int | None)
 
 
 def serve(make: Callable[[argparse.Namespace], Application], parser: argparse.ArgumentParser) -> None:
-    """Run a server until SIGTERM or the end of its parent; its first line on stdout is its URL."""
+    """Run a server of HTTP; see run_server."""
+
+    def factory(options: argparse.Namespace) -> Callable[[], Exchange]:
+        application = make(options)
+        return lambda: Exchange(application)
+
+    run_server(factory, parser)
+
+
+def run_server(
+    make: Callable[[argparse.Namespace], Callable[[], asyncio.BaseProtocol]], parser: argparse.ArgumentParser
+) -> None:
+    """Run a server until SIGTERM; its first line on stdout is its URL. `make` gives what makes a connection."""
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     options = parser.parse_args()
-    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
     gc.disable()  # it would walk every object and message again and again; nothing here is cyclic for long
     run = asyncio.run
     with contextlib.suppress(ImportError):
@@ -194,12 +201,10 @@ def serve(make: Callable[[argparse.Namespace], Application], parser: argparse.Ar
         run(_serve(make(options), options.port))
 
 
-async def _serve(application: Application, port: int) -> None:
+async def _serve(factory: Callable[[], asyncio.BaseProtocol], port: int) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    server = await loop.create_server(lambda: Exchange(application), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(factory, "127.0.0.1", port, backlog=1024)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    if os.getppid() == 1:
-        sys.exit("the benchmark ended before its server began")
     await stopped.wait()
