@@ -12,9 +12,11 @@ _BLOCK = 8 * 1024 * 1024
 class Corpus:
     """Files of one size, kept as masters from which each run gets a copy."""
 
-    def __init__(self, folder: Path, count: int, size: int) -> None:
-        """`size`: bytes of each; `folder`: made here, and filled."""
+    def __init__(self, folder: Path, count: int, size: int, *, made: bool = False) -> None:
+        """`size`: bytes of each; `folder`: made here and filled, unless it was before."""
         self.count, self.size, self.folder = count, size, folder
+        if made:
+            return
         folder.mkdir(parents=True)
         for path, data in zip(self.paths(), _contents(count, size), strict=True):
             _write(path, data, size)
@@ -37,6 +39,15 @@ class Corpus:
                 shutil.copyfile(path, folder / path.name)
         os.sync()  # what was written before must not be written out while the clock runs
         return self.count if count is None else min(count, self.count)
+
+    def move_to(self, folder: Path) -> None:
+        """Put the masters themselves there, where a copy of each would take too long."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists():
+            folder.rmdir()
+        self.folder.rename(folder)
+        self.folder = folder
+        os.sync()
 
     def differs(self, path: Path) -> bool:
         """Whether a file is not the one of its name, byte for byte."""

@@ -17,7 +17,8 @@ import psutil
 from bench.failure import RunError
 
 _WRAPPER = Path(__file__).with_name("wrapper.py")
-_SAMPLE_SECONDS = 0.25
+_FIRST_SECONDS, _SAMPLE_SECONDS = 0.05, 0.25
+"""Between two looks at the memory: a command that is over soon is looked at more often."""
 
 
 class Cost(NamedTuple):
@@ -126,9 +127,11 @@ class Running:
         return self._peak
 
     def _sample(self) -> None:
-        while not self._done.wait(_SAMPLE_SECONDS):
+        pause = _FIRST_SECONDS
+        while not self._done.wait(pause):
             now = memory(self.processes())
             self._peak = Memory(max(self._peak.pss, now.pss), max(self._peak.rss, now.rss))
+            pause = min(_SAMPLE_SECONDS, 1.5 * pause)
 
     def _name(self) -> str:
         return " ".join(self._command[:3])

@@ -1,6 +1,5 @@
 """The peers, with the options a good engineer would give them. Pure: only command lines and environments."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,10 +121,8 @@ PEERS = {
 }
 
 
-def describe(peer: Peer) -> str:
+def describe(peer: Peer) -> list[str]:
     """The command lines of a peer, for the report."""
-    lines = []
-    for direction in (UPLOAD, DOWNLOAD):
-        words = peer.command(direction, Setting("…", ("…",)), Path("FOLDER"), "PREFIX", "URL")
-        lines.append(f"{peer.name} " + " ".join(words))
-    return json.dumps(lines)
+    folder, setting = Path("FOLDER"), Setting("", ("SETTING",))
+    ways = (peer.command(direction, setting, folder, "PREFIX", "URL") for direction in (UPLOAD, DOWNLOAD))
+    return [" ".join([peer.name, *words]) for words in ways]

@@ -12,8 +12,6 @@ from bench.failure import BenchError
 from bench.meter import Running
 from bench.servers import ACCESS_KEY, BUCKET, REGION, SECRET_KEY, Endpoints, base_env
 
-PREFIX = "inbox"
-"""aws_s3_folder of every run."""
 _PARTS = ("*.py", "pipeline", "logging.conf", "Application.properties")
 
 
@@ -51,16 +49,17 @@ def tree(root: Path) -> Tree:
 class Relay:
     """One set of folders, and the program over them."""
 
-    def __init__(self, main: Path, folder: Path, endpoints: Endpoints, queue: str, bucket: str = BUCKET) -> None:
-        """`folder`: empty; `queue`: made by the program."""
+    def __init__(self, main: Path, folder: Path, endpoints: Endpoints, prefix: str, queue: str) -> None:
+        """`folder`: made here; `prefix`: of its keys; `queue`: made by the program."""
         self._main, self.folder = main, folder
         self.watch = folder / "state" / "Watch"
         self.uploaded = folder / "state" / "UploadedToS3"
+        self.queued = folder / "state" / "QueuedForUpload"
         self.downloaded = folder / "state" / "DownloadedFromS3"
-        self.queue, self.bucket = queue, bucket
+        self.prefix, self.queue = prefix, queue
         self.watch.mkdir(parents=True)
         self._config = folder / "Application.properties"
-        self._config.write_text(properties(folder / "state", endpoints, bucket, queue), encoding="utf-8")
+        self._config.write_text(properties(folder / "state", endpoints, prefix, queue), encoding="utf-8")
         self._runs = 0
 
     def start(self, mode: int, *options: str) -> Running:
@@ -76,7 +75,7 @@ class Relay:
         return False
 
 
-def properties(state: Path, endpoints: Endpoints, bucket: str, queue: str) -> str:
+def properties(state: Path, endpoints: Endpoints, prefix: str, queue: str) -> str:
     """A user's properties file; every other key has its default."""
     lines: dict[str, dict[str, object]] = {
         "General": {
@@ -85,8 +84,8 @@ def properties(state: Path, endpoints: Endpoints, bucket: str, queue: str) -> st
             "folderForDownloadedFiles": "DownloadedFromS3",
         },
         "AWS": {
-            "aws_s3_bucket": bucket,
-            "aws_s3_folder": PREFIX,
+            "aws_s3_bucket": BUCKET,
+            "aws_s3_folder": prefix,
             "aws_access_key_id": ACCESS_KEY,
             "aws_secret_key": SECRET_KEY,
             "aws_region": REGION,

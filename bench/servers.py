@@ -69,9 +69,10 @@ class Servers:
         with Servers(self._python, self._tools, self._folder) as inner:
             yield inner
 
-    def sink(self, *, keep: bool = False) -> str:
-        """Our S3; `keep`: with the content of large objects."""
+    def sink(self, *, keep: bool = False, manifest: Path | None = None) -> str:
+        """Our S3; `keep`: with the content of large objects; `manifest`: what its bucket holds at the start."""
         options = ["--keep", tempfile.mkdtemp(dir=self._folder, prefix="kept-")] if keep else []
+        options += ["--manifest", str(manifest), "--bucket", BUCKET] if manifest else []
         return self._ours("sink", *options)
 
     def sqs(self) -> str:
@@ -90,10 +91,11 @@ class Servers:
         listen += [f"-{option}=false" for option in _WEED_OFF] + [f"-{option}=0" for option in _WEED_ZERO]
         listen += [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         listen += [f"-s3.localSocket={folder}/s3", f"-filer.localSocket={folder}/filer"]
-        self._start([str(self._tools / "weed"), f"-logdir={folder}", "mini", *listen], folder / "weed.log")
+        self._running.callback(shutil.rmtree, folder, ignore_errors=True)
+        process = self._start([str(self._tools / "weed"), f"-logdir={folder}", "mini", *listen], folder / "weed.log")
+        self._running.callback(process.kill)  # its data goes anyway, and an orderly stop takes ten seconds
         url = f"http://127.0.0.1:{ports[0]}"
         _wait_for_store(url)
-        self._running.callback(shutil.rmtree, folder, ignore_errors=True)
         return url
 
     def _ours(self, module: str, *options: str) -> str:

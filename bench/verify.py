@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from bench.corpus import Corpus
 from bench.failure import RunError
 
+_OWN = ".relay"
+"""The program's own folder, and what its keys begin with."""
 _LOOKED_AT = 200
 """Objects whose content is compared, of those whose store gives no MD5."""
 
@@ -29,9 +31,9 @@ def objects(s3: Any, bucket: str, prefix: str, corpus: Corpus, count: int) -> No
         _contents(s3, bucket, prefix, corpus, random.sample(names, min(count, _LOOKED_AT)))
 
 
-def files(folder: Path, corpus: Corpus, count: int, hidden: str = ".relay") -> None:
+def files(folder: Path, corpus: Corpus, count: int) -> None:
     """Every file by its name and all of its bytes; RunError names what is wrong."""
-    found = {path.name: path for path in folder.iterdir() if path.name != hidden}
+    found = {path.name: path for path in folder.iterdir() if path.name != _OWN}
     names = set(corpus.names()[:count])
     if found.keys() != names:
         raise RunError(f"files: {_some(names - found.keys())} missing, {_some(found.keys() - names)} too many")
@@ -42,7 +44,7 @@ def files(folder: Path, corpus: Corpus, count: int, hidden: str = ".relay") -> N
 
 def moved(relay_watch: Path, queued: Path, uploaded: Path, names: list[str]) -> None:
     """Every file is in UploadedToS3, and none anywhere else."""
-    left = [path.name for folder in (relay_watch, queued) if folder.exists() for path in folder.iterdir()]
+    left = [path.name for folder in (relay_watch, queued) for path in folder.iterdir() if path.name != _OWN]
     found = {path.name for path in uploaded.iterdir()}
     if left or found != set(names):
         raise RunError(f"folders: {_some(left)} not moved, {_some(set(names) - found)} not in UploadedToS3")
@@ -121,7 +123,7 @@ def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
         for entry in page.get("Contents", []):
             name = entry["Key"].removeprefix(f"{prefix}/")
-            if not name.startswith(".relay/"):  # the program's probe of a store
+            if not name.startswith(f"{_OWN}/"):  # the program's probe of a store
                 yield name, entry["Size"]
 
 
