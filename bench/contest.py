@@ -1,6 +1,7 @@
 """Runs: one contestant over one corpus, timed, verified, and cleaned up after; several contestants in turn."""
 
 import itertools
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -71,10 +72,13 @@ class Seed:
 class Arena:
     """One store and one queue."""
 
-    def __init__(self, ground: Ground, workload: str, endpoints: Endpoints, *, forgets: bool) -> None:
-        """`forgets`: the store is ours, and drops a bucket with all that is in it."""
+    def __init__(
+        self, ground: Ground, workload: str, endpoints: Endpoints, *, forgets: bool, near: Endpoints | None = None
+    ) -> None:
+        """`forgets`: the store is ours, and drops a bucket with all that is in it; `near`: a shorter way, to verify."""
         self.ground, self.workload, self.endpoints, self._forgets = ground, workload, endpoints, forgets
-        self.s3 = client("s3", endpoints.s3)
+        self.near = near or endpoints
+        self.s3 = client("s3", self.near.s3)
         self.s3.create_bucket(Bucket=BUCKET)
 
     def upload(self, who: str, setting: Setting, corpus: Corpus, count: int) -> Sample:
@@ -94,6 +98,7 @@ class Arena:
     def download(self, who: str, setting: Setting, corpus: Corpus, count: int, seed: Seed) -> Sample:
         """One run; RunError if it fails or does not verify."""
         folder = self.ground.folder(who)
+        os.sync()  # what the run before wrote must not be written out while the clock runs
         try:
             if who == OURS:
                 return self._consume(corpus, count, folder, seed)
@@ -112,7 +117,7 @@ class Arena:
         corpus.copy_to(relay.watch, count)
         try:
             relay.start(1, "--once").wait(_LIMIT_SECONDS)
-            taken = verify.messages(self.endpoints.sqs, name, keys(name, corpus, count))
+            taken = verify.messages(self.near.sqs, name, keys(name, corpus, count))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Seed(name, name, taken)
@@ -123,19 +128,19 @@ class Arena:
         cost = relay.start(1, "--once").wait(_LIMIT_SECONDS)
         verify.moved(relay.watch, relay.queued, relay.uploaded, corpus.names()[:count])
         verify.objects(self.s3, BUCKET, prefix, corpus, count)
-        verify.messages(self.endpoints.sqs, prefix, keys(prefix, corpus, count))
+        verify.messages(self.near.sqs, prefix, keys(prefix, corpus, count))
         arrivals = times(relay.uploaded.iterdir())
         return self._sample(OURS, SHIPPED.label, corpus, count, cost, arrivals[-1], flow_of(arrivals))
 
     def _consume(self, corpus: Corpus, count: int, folder: Path, seed: Seed) -> Sample:
         relay = Relay(self.ground.main, folder, self.endpoints, seed.prefix, seed.queue)
-        verify.fill(self.endpoints.sqs, seed.queue, seed.messages)
+        verify.fill(self.near.sqs, seed.queue, seed.messages)
         try:
             cost = relay.start(2, "--once").wait(_LIMIT_SECONDS)
             verify.files(relay.downloaded, corpus, count)
-            verify.empty(self.endpoints.sqs, seed.queue)
+            verify.empty(self.near.sqs, seed.queue)
         finally:
-            list(verify.drain(self.endpoints.sqs, seed.queue))  # of a run that failed
+            verify.drain(self.near.sqs, seed.queue)  # of a run that failed
         arrivals = times(path for path in relay.downloaded.iterdir() if path.name != ".relay")
         return self._sample(OURS, SHIPPED.label, corpus, count, cost, arrivals[-1], flow_of(arrivals))
 

@@ -36,11 +36,11 @@ def far(ground: Ground) -> None:
         how = "netem in a network namespace" if by_kernel else "a delaying proxy (python -m bench.delay)"
         ground.record.notes.append(f"W6: {2 * ONE_WAY:g} ms of round trip by {how}.")
         ground.progress.line(f"W6 by {how}")
-        endpoints = Endpoints(servers.sink(keep=True), servers.sqs())
+        near_by = endpoints = Endpoints(servers.sink(keep=True), servers.sqs())
         if not by_kernel:
-            endpoints = Endpoints(*(servers.delayed(url, ONE_WAY) for url in endpoints))
+            endpoints = Endpoints(*(servers.delayed(url, ONE_WAY) for url in near_by))
         _drops(ground, "W6", endpoints, ground.options.scale.far_drops)
-        transfers.far_ingest(ground, endpoints)
+        transfers.far_ingest(ground, endpoints, near_by)
 
 
 def _drops(ground: Ground, workload: str, endpoints: Endpoints, count: int) -> None:

@@ -78,11 +78,11 @@ def large_consume(ground: Ground) -> None:
         _consume(arena, corpus, scale.large, scale.large_runs, [CEILING], seed)
 
 
-def far_ingest(ground: Ground, endpoints: Endpoints) -> None:
-    """The files of W6; `endpoints` are far away."""
+def far_ingest(ground: Ground, endpoints: Endpoints, near: Endpoints) -> None:
+    """The files of W6; `endpoints` are far away, `near` are the same servers without delay where that can be."""
     scale = ground.options.scale
     corpus = Corpus(ground.folder("far"), scale.far, scale.small_size)
-    arena = Arena(ground, "W6", endpoints, forgets=True)
+    arena = Arena(ground, "W6", endpoints, forgets=True, near=near)
     _ingest(arena, corpus, scale.far, scale.far_runs, [])
     shutil.rmtree(corpus.folder)
 

@@ -1,11 +1,11 @@
 """After each run: is everything where it has to be? Asked of the server and the disk, not of the client."""
 
 import contextlib
-import hashlib
 import http.client
 import json
 import random
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,7 +52,7 @@ def moved(relay_watch: Path, queued: Path, uploaded: Path, names: list[str]) -> 
 
 def messages(url: str, queue: str, keys: list[str]) -> list[dict[str, Any]]:
     """Take every message from a queue: there must be exactly one for each key, which is its body."""
-    taken = list(drain(url, queue))
+    taken = drain(url, queue)
     bodies = [message["Body"] for message in taken]
     if sorted(bodies) != sorted(keys):
         lacking = set(keys) - set(bodies)
@@ -68,15 +68,16 @@ def empty(url: str, queue: str) -> None:
         raise RunError(f"messages: not all were acknowledged: {left}")
 
 
-def drain(url: str, queue: str) -> Iterator[dict[str, Any]]:
-    """Receive and delete all that can be received."""
+def drain(url: str, queue: str) -> list[dict[str, Any]]:
+    """Take all that can be received, and leave the queue empty."""
     with connection(url) as wire:
         ask = {"QueueUrl": _of(queue), "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}
-        ask |= {"MessageAttributeNames": ["All"]}
+        ask |= {"MessageAttributeNames": ["All"], "VisibilityTimeout": 3600}
+        taken: list[dict[str, Any]] = []
         while found := post(wire, "ReceiveMessage", ask).get("Messages"):
-            entries = [{"Id": str(at), "ReceiptHandle": each["ReceiptHandle"]} for at, each in enumerate(found)]
-            post(wire, "DeleteMessageBatch", {"QueueUrl": _of(queue), "Entries": entries})
-            yield from found
+            taken += found
+        post(wire, "PurgeQueue", {"QueueUrl": _of(queue)})
+    return taken
 
 
 def fill(url: str, queue: str, taken: list[dict[str, Any]]) -> None:
@@ -128,14 +129,14 @@ def _listed(s3: Any, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
 
 
 def _contents(s3: Any, bucket: str, prefix: str, corpus: Corpus, names: list[str]) -> None:
-    for name in names:
+    def differs(name: str) -> bool:
         data = s3.get_object(Bucket=bucket, Key=f"{prefix}/{name}")["Body"].read()
-        if _md5(data) != _md5((corpus.folder / name).read_bytes()):
-            raise RunError(f"objects: {name} has other content")
+        return bool(data != (corpus.folder / name).read_bytes())
 
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    with ThreadPoolExecutor(8) as pool:
+        wrong = [name for name, bad in zip(names, pool.map(differs, names), strict=True) if bad]
+    if wrong:
+        raise RunError(f"objects: {_some(wrong)} with other content")
 
 
 def _some(names: Iterable[str]) -> str:
