@@ -95,11 +95,11 @@ class Running:
         """Its cost, once it has ended; RunError after so many seconds, or with another exit code."""
         try:
             self._wrapper.wait(seconds)
+            text = self._report.read()
         except subprocess.TimeoutExpired:
             raise RunError(f"{self._name()} did not end within {seconds:g} s{self._tail()}") from None
         finally:
             self.close()
-        text = self._report.read()
         if not text:
             raise RunError(f"{self._name()} left processes behind that did not end{self._tail()}")
         report = json.loads(text)
@@ -117,6 +117,7 @@ class Running:
                 process.kill()
         self._wrapper.kill()
         self._wrapper.wait()
+        self._report.close()
 
     def alive(self) -> bool:
         """Whether it still runs."""

@@ -9,7 +9,7 @@ import jinja2
 from bench.samples import CEILING, OURS, Range, Sample, contestants, counted, is_large, rate, spread, workloads
 from bench.tables import hundredth, name_of, whole
 
-WIDTH, LEFT, RIGHT, TOP, DEPTH, GAP = 1000, 52, 16, 84, 230, 96
+WIDTH, LEFT, RIGHT, TOP, DEPTH, GAP = 1000, 52, 16, 98, 230, 100
 BAR, BETWEEN = 20, 6
 """All in pixels: the picture, its margins, a panel's height, what lies between two; a bar, and between two."""
 
@@ -40,6 +40,7 @@ class Group(NamedTuple):
     """The bars of one workload, around a middle."""
 
     name: str
+    what: str
     middle: float
     bars: list[Bar]
 
@@ -64,7 +65,7 @@ def draw(samples: Sequence[Sample]) -> str:
         panels=panels,
         legend=[(who, name_of(who)) for who in shown],
         width=WIDTH,
-        height=TOP + len(panels) * (DEPTH + GAP),
+        height=TOP + len(panels) * (DEPTH + GAP) - GAP // 2,
         left=LEFT,
         right=WIDTH - RIGHT,
         bar=BAR,
@@ -81,8 +82,8 @@ def _racers(samples: Sequence[Sample], workload: str) -> list[str]:
 def _panel(measure: Measure, number: int, samples: Sequence[Sample], races: dict[str, list[str]]) -> Panel:
     top = TOP + number * (DEPTH + GAP)
     found = {name: _beside(measure, samples, name, who) for name, who in races.items()}
-    most = max((each.high for figures in found.values() for each in figures.values()), default=1.0)
-    most = min(most, 1.15 * max((each.median for figures in found.values() for each in figures.values()), default=1.0))
+    every = [each for figures in found.values() for each in figures.values()]
+    most = max((min(each.high, 1.15 * each.median) for each in every), default=1.0)  # one outlier must not flatten all
 
     def height(value: float) -> float:
         return top + DEPTH * (1 - min(value, most) / most)
@@ -99,7 +100,7 @@ def _panel(measure: Measure, number: int, samples: Sequence[Sample], races: dict
             bars.append(
                 Bar(who, x, height(each.median), height(each.low), height(each.high), f"{each.median:.2f}", title)
             )
-        groups.append(Group(name, middle, bars))
+        groups.append(Group(name, _WHAT.get(name[:2], ""), middle, bars))
     return Panel(measure.title, top, groups, [(height(tick), f"{tick:g}×") for tick in ticks(most)])
 
 
@@ -119,6 +120,15 @@ def ticks(most: float) -> list[float]:
     """Where the axis is labelled: 0 and up, in round steps."""
     step = next(each for each in (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000) if most / each <= 6 or each == 1000)
     return [step * number for number in range(int(most / step) + 1)]
+
+
+_WHAT = {
+    "W1": "small files, ingest",
+    "W2": "large files, ingest",
+    "W3": "small files, consume",
+    "W4": "large files, consume",
+    "W6": "small files, 20 ms away",
+}
 
 
 def _cpu(sample: Sample) -> float:

@@ -22,6 +22,7 @@ def main(fd: int, command: list[str]) -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_SUBREAPER, 1)
+    os.set_inheritable(fd, False)  # its reader waits for the last who holds it
     started = time.time()
     pid = os.posix_spawnp(command[0], command, os.environ)
     _, status = os.waitpid(pid, 0)
