@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -148,6 +149,24 @@ def test_options_make_it_smaller() -> None:
     assert (options.only, options.peers, options.stores) == (("W1", "W3"), (), ("sink",))
     assert (options.scale.small, options.scale.slow_small, options.scale.small_runs) == (50, 50, 2)
     assert read("--files", "20000").scale.small == 20_000
+    large = read("--large-files", "2").scale
+    assert (large.large, large.slow_large) == (2, 2)
+
+
+def test_less_is_expected_to_take_less() -> None:
+    """In proportion to what is measured, but never nothing."""
+    assert scale.expected("W2", read()) == 2 * scale.expected("W2", read("--large-files", "8"))
+    assert scale.expected("W1", read()) == 2 * scale.expected("W1", read("--files", "5000"))
+    assert 0 < scale.expected("W7", read("--quick")) < scale.expected("W7", read()) / 5
+
+
+def test_the_document_lists_every_option() -> None:
+    """Each that the command line knows, and none else."""
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`--.*?) \|", text, re.MULTILINE)
+    found = set(re.findall(r"--[a-z-]+", " ".join(rows)))
+    known = {action.option_strings[-1] for action in scale._parser(ROOT, "")._actions}
+    assert found == known - {"--help"}
 
 
 @pytest.mark.parametrize("words", [("--only", "W9"), ("--peers", "curl"), ("--files", "0"), ("--quick", "--full")])
