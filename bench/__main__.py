@@ -48,7 +48,7 @@ def main(words: list[str]) -> int:
 
 def _measure(options: Options) -> int:
     needs_tools = options.peers or SEAWEEDFS in options.stores
-    tools = toolbox.ready(options.tools) if needs_tools else toolbox.none()
+    tools = toolbox.ready(options.tools) if needs_tools else toolbox.without_peers(options.tools)
     record = Record()
     work = Path(tempfile.mkdtemp(prefix="relay-bench-", dir=options.work))
     try:

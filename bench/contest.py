@@ -4,19 +4,18 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench import verify
 from bench.corpus import Corpus
-from bench.failure import RunError
-from bench.meter import Cost, measure
+from bench.meter import Cost, Running, measure, wait_until
 from bench.peers import DOWNLOAD, PEERS, UPLOAD, Setting
 from bench.progress import Progress
 from bench.relay import Relay
-from bench.samples import CEILING, OURS, Sample, is_large
+from bench.samples import CEILING, OURS, Sample
 from bench.scale import Options
 from bench.servers import BUCKET, Endpoints, Servers, base_env, client
 from bench.toolbox import ROOT, Toolbox
@@ -136,13 +135,27 @@ class Arena:
         relay = Relay(self.ground.main, folder, self.endpoints, seed.prefix, seed.queue)
         verify.fill(self.near.sqs, seed.queue, seed.messages)
         try:
-            cost = relay.start(2, "--once").wait(_LIMIT_SECONDS)
+            cost = self._until_empty(relay.start(2), seed.queue)
             verify.files(relay.downloaded, corpus, count)
-            verify.empty(self.near.sqs, seed.queue)
         finally:
             verify.drain(self.near.sqs, seed.queue)  # of a run that failed
         arrivals = times(path for path in relay.downloaded.iterdir() if path.name != ".relay")
         return self._sample(OURS, SHIPPED.label, corpus, count, cost, arrivals[-1], flow_of(arrivals))
+
+    def _until_empty(self, running: Running, queue: str) -> Cost:
+        """Stop the program once every message was acknowledged: `--once` would wait for more of them first."""
+        try:
+            with verify.connection(self.near.sqs) as wire:
+                wait_until(
+                    lambda: not running.alive() or not verify.left(wire, queue),
+                    _LIMIT_SECONDS,
+                    "messages are left in the queue",
+                    every=0.1,
+                )
+            running.stop()
+            return running.wait(_LIMIT_SECONDS)
+        finally:
+            running.close()
 
     def _peer(self, who: str, setting: Setting, direction: str, folder: Path, prefix: str) -> Cost:
         env = base_env(self.ground.work)
@@ -192,54 +205,6 @@ def sample_of(
         flow=flow,
         exit_seconds=cost.ended - cost.started,
     )
-
-
-Run = Callable[[str, Setting], Sample]
-
-
-def compete(ground: Ground, workload: str, runs: int, who: Sequence[str], chosen: dict[str, Setting], run: Run) -> None:
-    """A B C, A B C, …: what disturbs the machine for a while disturbs all of them."""
-    for number in range(1, runs + 1):
-        for name in who:
-            sample = attempt(workload, name, chosen.get(name, SHIPPED), run)
-            ground.record.samples.append(sample)
-            ground.progress.line(f"{workload} run {number}/{runs}  {told(sample)}")
-
-
-def attempt(workload: str, who: str, setting: Setting, run: Run) -> Sample:
-    """One run; one that fails has its error instead of figures."""
-    try:
-        return run(who, setting)
-    except RunError as error:
-        return Sample(workload, who, setting.label, 0, 0, 0.0, 0.0, 0, 0, error=str(error))
-
-
-def sweep(ground: Ground, workload: str, size: int, run: Run) -> dict[str, Setting]:
-    """Peer → the setting that was fastest, or the one in the middle where nothing is tried."""
-    chosen: dict[str, Setting] = {}
-    for name in ground.options.peers:
-        settings = PEERS[name].settings(size)
-        chosen[name] = settings[len(settings) // 2]
-        if ground.options.scale.sweep:
-            tried = {setting: attempt(workload, name, setting, run) for setting in settings}
-            worked = {setting: each.seconds for setting, each in tried.items() if not each.error}
-            chosen[name] = min(worked, key=worked.__getitem__, default=chosen[name])
-            told_seconds = {setting.label: round(seconds, 3) for setting, seconds in worked.items()}
-            ground.record.sweeps.setdefault(workload, {})[name] = told_seconds
-            tale = ", ".join(f"{label}: {seconds:.2f} s" for label, seconds in told_seconds.items())
-            ground.progress.line(f"{workload} sweep  {name}: {tale}")
-    return chosen
-
-
-def told(sample: Sample) -> str:
-    """One run in one line."""
-    if sample.error:
-        return f"{sample.who}: FAILED, not counted: {sample.error}"
-    large = is_large(sample)
-    rate = f"{sample.mb_per_s:,.0f} MB/s" if large else f"{sample.files_per_s:,.0f} files/s"
-    flow = f", {sample.flow:,.0f} without start-up" if sample.flow and not large else ""
-    cost = f"CPU {sample.cpu_per_file:.2f} ms a file, memory {sample.pss / 1e6:.0f} MB"
-    return f"{sample.who}: {sample.files:,} files in {sample.seconds:.2f} s, {rate}{flow}; {cost}"
 
 
 def keys(prefix: str, corpus: Corpus, count: int) -> list[str]:

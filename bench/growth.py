@@ -5,13 +5,14 @@ import shutil
 import time
 
 from bench import verify
-from bench.contest import SHIPPED, Arena, Ground, Run, attempt, flow_of, keys, sample_of, times, told
+from bench.contest import SHIPPED, Arena, Ground, flow_of, keys, sample_of, times
 from bench.corpus import Corpus, sparse
 from bench.failure import RunError
 from bench.meter import memory, wait_until
 from bench.relay import Relay
 from bench.samples import OURS, Sample
 from bench.servers import BUCKET, Endpoints, client
+from bench.turns import Run, attempt, told
 
 _LIMIT_SECONDS = 1800.0
 _SETTLE_SECONDS = 5.0

@@ -56,18 +56,18 @@ class Scale:
 
 DEFAULT = Scale()
 QUICK = Scale(
-    small=1_000,
+    small=500,
     small_runs=1,
-    slow_small=100,
+    slow_small=500,
     store=300,
     store_runs=1,
     large=2,
     large_size=64 * MIB,
     large_runs=1,
-    slow_large=1,
+    slow_large=2,
     drops=30,
     far_drops=10,
-    far=200,
+    far=100,
     far_runs=1,
     growth=(200, 1_000),
     huge=0,
@@ -151,7 +151,7 @@ def _parser(root: Path, doc: str) -> argparse.ArgumentParser:
     size.add_argument(
         "--quick", action="store_true", help="a sample of everything in about a minute; its figures say little"
     )
-    size.add_argument("--full", action="store_true", help="more runs, and everything for everybody; takes an hour")
+    size.add_argument("--full", action="store_true", help="more runs, and all files for everybody; takes much longer")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="W", help="W1 … W8")
     parser.add_argument("--peers", nargs="+", choices=[*PEERS, "none"], default=list(PEERS), help="default: all")
     parser.add_argument(

@@ -8,24 +8,20 @@ A bucket that is deleted takes its objects with it.
 
 import argparse
 import asyncio
-import base64
 import email.utils
 import functools
 import itertools
 import json
-import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import listing
+from bench import listing, multipart
+from bench.answers import Reply, checksums, echoed, etag_of, plain, range_of, refused
 from bench.sendfile import Piece, send
-from bench.shelf import KEPT_IN_MEMORY, Bucket, Content, Dropped, InFile, InMemory, Local, Object, Upload, slice_of
+from bench.shelf import KEPT_IN_MEMORY, Bucket, Content, Dropped, InFile, InMemory, Local, Object, slice_of
 from bench.wire import Body, Exchange, Memory, Request, head_of, serve
 
-_ECHOED = (b"x-amz-meta-", b"x-amz-checksum-", b"content-type", b"content-encoding", b"cache-control")
 _http_date = functools.lru_cache(64)(functools.partial(email.utils.formatdate, usegmt=True))
-_XML = ("Content-Type", "application/xml")
 
 
 class Sink:
@@ -58,7 +54,7 @@ class Sink:
     def answer(self, request: Request, exchange: Exchange) -> None:
         """See wire.Application."""
         _, name, key = request.path.split("/", 2) if request.path.count("/") > 1 else (*request.path.split("/"), "")
-        reply = _Reply(exchange, next(self._numbers), head=request.method == "HEAD")
+        reply = Reply(exchange, next(self._numbers), head=request.method == "HEAD")
         if not name:
             reply.xml(listing.document("ListAllMyBucketsResult", "<Buckets></Buckets>"))
         elif key:
@@ -69,7 +65,7 @@ class Sink:
     def gone(self, exchange: Exchange) -> None:
         """See wire.Application."""
 
-    def _bucket(self, request: Request, name: str, reply: "_Reply") -> None:
+    def _bucket(self, request: Request, name: str, reply: Reply) -> None:
         bucket, query = self._buckets.get(name), request.query
         if request.method == "PUT":
             self._buckets.setdefault(name, Bucket())
@@ -90,43 +86,43 @@ class Sink:
         else:
             reply.error(501, "NotImplemented", "the sink does not do this")
 
-    def _object(self, request: Request, name: str, key: str, reply: "_Reply") -> None:
+    def _object(self, request: Request, name: str, key: str, reply: Reply) -> None:
         bucket = self._buckets.get(name)
         if bucket is None:
             reply.error(404, "NoSuchBucket", "the bucket does not exist")
             return
         uploads = "uploadId" in request.raw_query or "uploads" in request.raw_query
-        act: Callable[[Bucket, str, Request, _Reply], None] | None = {
-            "PUT": self._part if uploads else self._put,
-            "GET": self._parts if uploads else self._get,
+        act: Callable[[Bucket, str, Request, Reply], None] | None = {
+            "PUT": multipart.put_part if uploads else self._put,
+            "GET": multipart.list_parts if uploads else self._get,
             "HEAD": self._get,
-            "DELETE": self._abort if uploads else self._delete,
-            "POST": self._multipart if uploads else None,
+            "DELETE": multipart.abort if uploads else self._delete,
+            "POST": multipart.begin_or_complete if uploads else None,
         }.get(request.method)
         if act is None:
             reply.error(501, "NotImplemented", "the sink does not do this")
         else:
             act(bucket, key, request, reply)
 
-    def _put(self, bucket: Bucket, key: str, request: Request, reply: "_Reply") -> None:
-        if _refused(bucket, key, request, reply):
+    def _put(self, bucket: Bucket, key: str, request: Request, reply: Reply) -> None:
+        if refused(bucket, key, request, reply):
             return
         body: Content = request.body or InMemory(md5=self._keep is not None)  # type: ignore[assignment]  # of body_for
-        stored = Object(body.size, _etag(request, body), _echoed(request), body.pieces())
+        stored = Object(body.size, etag_of(request, body), echoed(request), body.pieces())
         bucket.put(key, stored)
-        reply.send(200, [("ETag", f'"{stored.etag}"'), *_checksums(stored)])
+        reply.send(200, [("ETag", f'"{stored.etag}"'), *checksums(stored)])
 
-    def _get(self, bucket: Bucket, key: str, request: Request, reply: "_Reply") -> None:
+    def _get(self, bucket: Bucket, key: str, request: Request, reply: Reply) -> None:
         stored = bucket.objects.get(key)
         if stored is None:
             reply.error(404, "NoSuchKey", "the key does not exist")
-        elif b"if-match" in request.headers and _plain(request.headers[b"if-match"]) != stored.etag:
+        elif b"if-match" in request.headers and plain(request.headers[b"if-match"]) != stored.etag:
             reply.error(412, "PreconditionFailed", "the object has another ETag")
         else:
             self._send(stored, request, reply)
 
-    def _send(self, stored: Object, request: Request, reply: "_Reply") -> None:
-        start, end = _range(request.headers.get(b"range", b""), stored.size)
+    def _send(self, stored: Object, request: Request, reply: Reply) -> None:
+        start, end = range_of(request.headers.get(b"range", b""), stored.size)
         headers = [("ETag", f'"{stored.etag}"'), ("Last-Modified", _http_date(int(stored.modified)))]
         headers += [("Accept-Ranges", "bytes"), ("Content-Length", str(end - start))]
         wants_checksums = request.headers.get(b"x-amz-checksum-mode", b"").upper() == b"ENABLED"
@@ -142,7 +138,7 @@ class Sink:
             reply.error(501, "NotImplemented", "the body was dropped; give the sink --keep FOLDER")
 
     def _send_pieces(
-        self, status: int, headers: list[tuple[str, str]], pieces: list[bytes | Piece], reply: "_Reply"
+        self, status: int, headers: list[tuple[str, str]], pieces: list[bytes | Piece], reply: Reply
     ) -> None:
         files = [piece for piece in pieces if isinstance(piece, Piece)]
         if not files:
@@ -154,119 +150,9 @@ class Sink:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _delete(self, bucket: Bucket, key: str, _: Request, reply: "_Reply") -> None:
+    def _delete(self, bucket: Bucket, key: str, _: Request, reply: Reply) -> None:
         bucket.remove(key)
         reply.send(204)
-
-    def _multipart(self, bucket: Bucket, key: str, request: Request, reply: "_Reply") -> None:
-        if "uploads" in request.query:
-            number = secrets.token_hex(16)
-            bucket.uploads[number] = Upload(key, _echoed(request))
-            reply.xml(listing.document("InitiateMultipartUploadResult", f"<UploadId>{number}</UploadId>"))
-            return
-        upload = self._upload(bucket, request, reply)
-        if upload is None or _refused(bucket, key, request, reply):
-            return
-        assert isinstance(request.body, Memory)
-        numbers = [int(found) for found in re.findall(rb"<PartNumber>\s*(\d+)", request.body.bytes())]
-        if not numbers or not set(numbers) <= upload.parts.keys():
-            reply.error(400, "InvalidPart", "a part is missing")
-            return
-        stored = upload.complete(numbers)
-        stored.headers = [*stored.headers, *_echoed(request, b"x-amz-checksum-")]
-        bucket.put(key, stored)
-        del bucket.uploads[request.query["uploadId"]]
-        content = f"<Key></Key><ETag>&quot;{stored.etag}&quot;</ETag>"
-        reply.xml(listing.document("CompleteMultipartUploadResult", content))
-
-    def _part(self, bucket: Bucket, _: str, request: Request, reply: "_Reply") -> None:
-        upload = self._upload(bucket, request, reply)
-        if upload is None:
-            return
-        body: Content = request.body  # type: ignore[assignment]  # of body_for
-        etag = _etag(request, body)
-        upload.parts[int(request.query["partNumber"])] = (body.size, etag, body.pieces())
-        reply.send(200, [("ETag", f'"{etag}"'), *_echoed(request, b"x-amz-checksum-")])
-
-    def _parts(self, bucket: Bucket, _: str, request: Request, reply: "_Reply") -> None:
-        if upload := self._upload(bucket, request, reply):
-            reply.xml(listing.parts(upload, request.query["uploadId"]))
-
-    def _abort(self, bucket: Bucket, _: str, request: Request, reply: "_Reply") -> None:
-        if self._upload(bucket, request, reply):
-            del bucket.uploads[request.query["uploadId"]]
-            reply.send(204)
-
-    def _upload(self, bucket: Bucket, request: Request, reply: "_Reply") -> Upload | None:
-        upload = bucket.uploads.get(request.query.get("uploadId", ""))
-        if upload is None:
-            reply.error(404, "NoSuchUpload", "the upload was completed or aborted, or never was")
-        return upload
-
-
-class _Reply:
-    """One answer, with its request id."""
-
-    def __init__(self, exchange: Exchange, number: int, *, head: bool) -> None:
-        self.exchange, self.request_id, self._head = exchange, ("x-amz-request-id", f"{number:016X}"), head
-
-    def send(
-        self, status: int, headers: list[tuple[str, str]] | None = None, body: bytes = b"", *, known: bool = False
-    ) -> None:
-        """Answer; `known`: the length stands among the headers."""
-        self.exchange.reply(status, [*(headers or ()), self.request_id], body, head=known)
-
-    def xml(self, body: bytes) -> None:
-        """Answer with a document."""
-        self.send(200, [_XML], body)
-
-    def error(self, status: int, code: str, message: str) -> None:
-        """Refuse; an answer to HEAD has no body."""
-        self.send(status, [_XML], b"" if self._head else listing.error(code, message))
-
-
-def _refused(bucket: Bucket, key: str, request: Request, reply: _Reply) -> bool:
-    """Whether If-None-Match or If-Match forbids to write, which is answered."""
-    wanted, stored = request.headers.get(b"if-match"), bucket.objects.get(key)
-    if wanted is not None and stored is None:
-        reply.error(404, "NoSuchKey", "the key does not exist")
-        return True
-    taken = b"if-none-match" in request.headers and stored is not None
-    if taken or (wanted is not None and stored is not None and _plain(wanted) != stored.etag):
-        reply.error(412, "PreconditionFailed", "the key holds an object, or another one")
-        return True
-    return False
-
-
-def _etag(request: Request, body: Content) -> str:
-    """The MD5 that the client gave, which it may compare with the answer; else the body's own digest."""
-    given = request.headers.get(b"content-md5")
-    return (base64.b64decode(given) if given else body.digest()).hex()
-
-
-def _echoed(request: Request, *prefixes: bytes) -> list[tuple[str, str]]:
-    wanted = prefixes or _ECHOED
-    return [
-        (name.decode(), value.decode("latin-1")) for name, value in request.headers.items() if name.startswith(wanted)
-    ]
-
-
-def _checksums(stored: Object) -> list[tuple[str, str]]:
-    return [header for header in stored.headers if header[0].startswith("x-amz-checksum-")]
-
-
-def _plain(etag: bytes) -> str:
-    return etag.decode().strip('"')
-
-
-def _range(header: bytes, size: int) -> tuple[int, int]:
-    """First byte, and the one after the last; all of it where no range, or one of several, is asked for."""
-    found = re.fullmatch(rb"bytes=(\d*)-(\d*)", header.strip())
-    if not found or found[1] == found[2] == b"":
-        return 0, size
-    if not found[1]:
-        return max(0, size - int(found[2])), size
-    return int(found[1]), min(size, int(found[2]) + 1 if found[2] else size)
 
 
 def _make(options: argparse.Namespace) -> Sink:

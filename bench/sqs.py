@@ -1,38 +1,25 @@
 """An SQS that costs almost nothing (AWS JSON protocol): `python -m bench.sqs`.
 
-Standard queues only. A long poll is answered in the loop's next turn after a send. It checks no signature, and keeps
-messages in memory, for ever.
+Standard queues only. A long poll is answered by the send that it waits for. It checks no signature, and keeps messages
+in memory, for ever.
 """
 
 import argparse
 import asyncio
-import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from bench.queues import Message, Queue
+from bench import messages
+from bench.messages import ACCOUNT, SIZE, Answer, Call, RefusedError
+from bench.queues import Queue
 from bench.wire import Body, Exchange, Memory, Request, serve
 
 _TYPE = ("Content-Type", "application/x-amz-json-1.0")
-_ACCOUNT = "000000000000"
-_SIZE = 1024 * 1024
-"""Bytes of a message, and of a call (Amazon SQS Developer Guide, "Message quotas")."""
 _DEFAULTS = {"VisibilityTimeout": "30", "ReceiveMessageWaitTimeSeconds": "0", "DelaySeconds": "0"}
-_DEFAULTS |= {"MessageRetentionPeriod": "345600", "MaximumMessageSize": str(_SIZE)}
+_DEFAULTS |= {"MessageRetentionPeriod": "345600", "MaximumMessageSize": str(SIZE)}
 _LEGACY = {"QueueDoesNotExist": "AWS.SimpleQueueService.NonExistentQueue"}
-
-Call = Mapping[str, Any]
-Answer = dict[str, Any]
-
-
-class RefusedError(Exception):
-    """What the client is told: code and text."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code, self.text = code, text
 
 
 class _Waiter(NamedTuple):
@@ -117,7 +104,7 @@ class Sqs:
     def _get_queue_attributes(self, call: Call, _: Request) -> Answer:
         queue, wanted = self._queue(call), call.get("AttributeNames") or []
         counts = dict(zip(_COUNTS, map(str, queue.counts()), strict=True))
-        arn = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:{queue.name}"
+        arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{queue.name}"
         every = {**queue.attributes, **counts, "QueueArn": arn, "CreatedTimestamp": str(int(queue.created))}
         return {"Attributes": {key: value for key, value in every.items() if "All" in wanted or key in wanted}}
 
@@ -133,34 +120,34 @@ class Sqs:
 
     def _send_message(self, call: Call, _: Request) -> Answer:
         queue = self._queue(call)
-        sent = _send(queue, call)
+        sent = messages.send(queue, call)
         self._serve(queue)
         return sent
 
     def _send_message_batch(self, call: Call, _: Request) -> Answer:
         queue, entries = self._queue(call), call["Entries"]
-        if sum(len(entry["MessageBody"]) for entry in entries) > _SIZE:
+        if sum(len(entry["MessageBody"]) for entry in entries) > SIZE:
             raise RefusedError("BatchRequestTooLong", "the batch is larger than SQS allows")
-        answer = _each(entries, lambda entry: _send(queue, entry))
+        answer = _each(entries, lambda entry: messages.send(queue, entry))
         self._serve(queue)
         return answer
 
     def _delete_message(self, call: Call, _: Request) -> Answer:
-        return _delete(self._queue(call), call)
+        return messages.delete(self._queue(call), call)
 
     def _delete_message_batch(self, call: Call, _: Request) -> Answer:
         queue = self._queue(call)
-        return _each(call["Entries"], lambda entry: _delete(queue, entry))
+        return _each(call["Entries"], lambda entry: messages.delete(queue, entry))
 
     def _change_message_visibility(self, call: Call, _: Request) -> Answer:
         queue = self._queue(call)
-        _extend(queue, call)
+        messages.extend(queue, call)
         self._serve(queue)
         return {}
 
     def _change_message_visibility_batch(self, call: Call, _: Request) -> Answer:
         queue = self._queue(call)
-        answer = _each(call["Entries"], lambda entry: _extend(queue, entry))
+        answer = _each(call["Entries"], lambda entry: messages.extend(queue, entry))
         self._serve(queue)
         return answer
 
@@ -172,12 +159,12 @@ class Sqs:
         wait = queue.number("ReceiveMessageWaitTimeSeconds", 0) if wait is None else wait
         found = queue.receive(limit, visibility)
         if found or not wait:
-            _reply(exchange, _received(found, call))
+            _reply(exchange, messages.received(found, call))
             return
 
         def wake() -> None:
             self.gone(exchange)
-            _reply(exchange, _received(queue.receive(limit, visibility), call))
+            _reply(exchange, messages.received(queue.receive(limit, visibility), call))
 
         queue.waiters[exchange] = wake
         self._waiting[exchange] = _Waiter(queue, asyncio.get_running_loop().call_later(wait, wake))
@@ -208,7 +195,7 @@ _ACTIONS = [
 
 
 def _url(request: Request, name: str) -> Answer:
-    return {"QueueUrl": f"http://{request.headers[b'host'].decode()}/{_ACCOUNT}/{name}"}
+    return {"QueueUrl": f"http://{request.headers[b'host'].decode()}/{ACCOUNT}/{name}"}
 
 
 def _reply(exchange: Exchange, answer: Answer) -> None:
@@ -223,71 +210,6 @@ def _each(entries: list[Call], act: Callable[[Call], Answer]) -> Answer:
         except RefusedError as error:
             failed.append({"Id": entry["Id"], "SenderFault": True, "Code": error.code, "Message": error.text})
     return {"Successful": done, "Failed": failed} if failed else {"Successful": done}
-
-
-def _send(queue: Queue, call: Call) -> Answer:
-    body, attributes = call["MessageBody"], call.get("MessageAttributes") or {}
-    if len(body) > _SIZE or not body:
-        raise RefusedError("InvalidParameterValue", "a message has 1 byte to 1 MiB")
-    if not body.isprintable() and any(ord(each) < 32 and each not in "\t\n\r" for each in body):
-        raise RefusedError("InvalidMessageContents", "the message holds a control character")
-    md5 = _md5(body.encode())
-    message = Message(body, md5, attributes, _digest(attributes) if attributes else "")
-    queue.send(message, call.get("DelaySeconds") or queue.number("DelaySeconds", 0))
-    answer = {"MessageId": message.id, "MD5OfMessageBody": md5}
-    return {**answer, "MD5OfMessageAttributes": message.digest} if attributes else answer
-
-
-def _delete(queue: Queue, call: Call) -> Answer:
-    if not queue.delete(call["ReceiptHandle"]):
-        raise RefusedError("ReceiptHandleIsInvalid", "the receipt is not valid, or no longer")
-    return {}
-
-
-def _extend(queue: Queue, call: Call) -> Answer:
-    if not queue.extend(call["ReceiptHandle"], call["VisibilityTimeout"]):
-        raise RefusedError("ReceiptHandleIsInvalid", "the receipt is not valid, or no longer")
-    return {}
-
-
-def _received(messages: list[Message], call: Call) -> Answer:
-    if not messages:
-        return {}
-    system = call.get("MessageSystemAttributeNames") or call.get("AttributeNames") or []
-    return {"Messages": [_shown(message, system, bool(call.get("MessageAttributeNames"))) for message in messages]}
-
-
-def _shown(message: Message, system: list[str], attributes: bool) -> Answer:
-    shown: Answer = {"MessageId": message.id, "ReceiptHandle": message.receipt}
-    shown |= {"MD5OfBody": message.md5, "Body": message.body}
-    if system:
-        every = {
-            "ApproximateReceiveCount": str(message.receives),
-            "SentTimestamp": str(int(message.sent * 1000)),
-            "ApproximateFirstReceiveTimestamp": str(int(message.first * 1000)),
-            "SenderId": _ACCOUNT,
-        }
-        shown["Attributes"] = {key: value for key, value in every.items() if "All" in system or key in system}
-    if attributes and message.attributes:
-        shown |= {"MessageAttributes": message.attributes, "MD5OfMessageAttributes": message.digest}
-    return shown
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _digest(attributes: Mapping[str, Mapping[str, Any]]) -> str:
-    """As the SQS Developer Guide says, "Calculating the MD5 message digest for message attributes"; text only."""
-    parts: list[bytes] = []
-    for name in sorted(attributes):
-        item = attributes[name]
-        for text in (name, item["DataType"]):
-            data = text.encode()
-            parts += (len(data).to_bytes(4, "big"), data)
-        data = item.get("StringValue", "").encode()
-        parts += (b"\1", len(data).to_bytes(4, "big"), data)
-    return _md5(b"".join(parts))
 
 
 def _make(_: argparse.Namespace) -> Sqs:

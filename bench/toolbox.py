@@ -42,14 +42,16 @@ class Toolbox:
         return {name: found[name] for name in wanted if name in found}
 
 
-def none() -> Toolbox:
-    """Without peers: the servers run by this interpreter."""
+def without_peers(folder: Path) -> Toolbox:
+    """Nothing is installed: the environment in `folder` if it is there, else this interpreter for the servers."""
+    if (folder / _STAMP).exists():
+        return _in(folder)
     return Toolbox(Path(sys.executable), Path(sys.executable).parent)
 
 
 def ready(folder: Path) -> Toolbox:
     """The environment in `folder`, made if it is not there or if the requirements have changed."""
-    found = Toolbox(folder / "bin" / "python", folder / "bin")
+    found = _in(folder)
     wanted = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()
     stamp = folder / _STAMP
     if not (stamp.exists() and stamp.read_text() == wanted):
@@ -57,6 +59,10 @@ def ready(folder: Path) -> Toolbox:
         _install(folder, found)
         stamp.write_text(wanted)
     return found
+
+
+def _in(folder: Path) -> Toolbox:
+    return Toolbox(folder / "bin" / "python", folder / "bin")
 
 
 def _install(folder: Path, toolbox: Toolbox) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.contest import Arena, Ground, Run, Seed, compete, sweep
+from bench.contest import Arena, Ground, Seed
 from bench.corpus import Corpus
 from bench.failure import BenchError
 from bench.peers import Setting
 from bench.samples import CEILING, OURS, Sample
 from bench.scale import SEAWEEDFS, SINK
 from bench.servers import BUCKET, Endpoints
+from bench.turns import Run, compete, sweep
 
 _SLOW = "aws"
 _SLOW_SWEEP = 300

@@ -60,12 +60,10 @@ def messages(url: str, queue: str, keys: list[str]) -> list[dict[str, Any]]:
     return taken
 
 
-def empty(url: str, queue: str) -> None:
-    """Nothing is in the queue, visible or in flight."""
-    attributes = _call(url, "GetQueueAttributes", {"QueueUrl": _of(queue), "AttributeNames": ["All"]})["Attributes"]
-    left = {key: int(value) for key, value in attributes.items() if key.startswith("ApproximateNumber")}
-    if any(left.values()):
-        raise RunError(f"messages: not all were acknowledged: {left}")
+def left(wire: http.client.HTTPConnection, queue: str) -> int:
+    """How many messages a queue holds, visible, in flight, or delayed."""
+    answer = post(wire, "GetQueueAttributes", {"QueueUrl": _of(queue), "AttributeNames": ["All"]})["Attributes"]
+    return sum(int(value) for key, value in answer.items() if key.startswith("ApproximateNumber"))
 
 
 def drain(url: str, queue: str) -> list[dict[str, Any]]:
@@ -109,11 +107,6 @@ def post(wire: http.client.HTTPConnection, action: str, call: dict[str, Any]) ->
     if answer.status != 200:
         raise RunError(f"{action}: {answer.status} {body[:300]!r}")
     return dict(json.loads(body or b"{}"))
-
-
-def _call(url: str, action: str, call: dict[str, Any]) -> dict[str, Any]:
-    with connection(url) as wire:
-        return post(wire, action, call)
 
 
 def _of(queue: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench import goals, notify, plot, relay, result, scale, verify
-from bench.contest import Record, attempt, flow_of, told
+from bench.contest import Record, flow_of
 from bench.corpus import Corpus
 from bench.failure import BenchError, RunError
 from bench.peers import DOWNLOAD, PEERS, UPLOAD, Setting
@@ -20,6 +20,7 @@ from bench.progress import Progress
 from bench.samples import CEILING, OURS, Range, Sample, contestants, counted, percentile, rate, spread
 from bench.servers import Endpoints
 from bench.tables import Table, all_tables, size_of
+from bench.turns import attempt, told
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,11 +11,12 @@ import pytest
 
 from bench import listing
 from bench.chunked import Dechunker
+from bench.messages import digest
 from bench.queues import Message, Queue
 from bench.sendfile import Piece
 from bench.shelf import Bucket, Object, slice_of
 from bench.sink import Sink
-from bench.sqs import Sqs, _digest
+from bench.sqs import Sqs
 from bench.wire import _BUFFER, Exchange, Request, head_of
 
 CHUNKED = b"5;chunk-signature=ab\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-checksum-crc32:AAAA==\r\n\r\n"
@@ -280,9 +281,9 @@ def test_a_long_poll_is_answered_with_the_send() -> None:
 def test_the_digest_of_attributes_is_that_of_sqs() -> None:
     """A value that SQS gave, whatever the order in which they are sent."""
     timestamp = {"timestamp": {"DataType": "Number", "StringValue": "1493147359900"}}
-    assert _digest(timestamp) == "235c5c510d26fb653d073faed50ae77c"
+    assert digest(timestamp) == "235c5c510d26fb653d073faed50ae77c"
     both = timestamp | {"a": {"DataType": "String", "StringValue": "b"}}
-    assert _digest(both) == _digest(dict(reversed(both.items())))
+    assert digest(both) == digest(dict(reversed(both.items())))
 
 
 def test_an_answer_without_content_has_no_length() -> None:
