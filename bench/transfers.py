@@ -16,7 +16,7 @@ from bench.servers import BUCKET, Endpoints
 from bench.turns import Run, compete, sweep
 
 _SLOW = "aws"
-_SLOW_SWEEP = 300
+_SLOW_SWEEP = 200
 _STORE_TITLE = "SeaweedFS"
 
 
@@ -60,23 +60,26 @@ def small_consume(ground: Ground) -> None:
 
 
 def large_consume(ground: Ground) -> None:
-    """W4. The program's upload goes to a null sink; the objects are then served from the files themselves."""
+    """W4. The program uploads to a null sink; the objects are then served from the files themselves."""
     scale = ground.options.scale
     corpus = _large(ground)
     with ground.servers.more() as servers:
-        sqs, seeds = servers.sqs(), {}
-        with servers.more() as first:
-            arena = Arena(ground, "W4", Endpoints(first.sink(), sqs), forgets=False)
-            for count in {scale.large, scale.slow_large, scale.sweep_large}:
-                seeds[count] = arena.seed(corpus, count, f"seed-{count}")
-            manifest = ground.folder("manifest")
-            manifest.write_text(json.dumps(_manifest(arena.s3, corpus)))
+        sqs, manifest = servers.sqs(), ground.folder("manifest")
+        with servers.more() as null:
+            arena = Arena(ground, "W4", Endpoints(null.sink(), sqs), forgets=False)
+            seed = arena.seed(corpus, scale.large, "seed")
+            objects = _manifest(arena.s3, corpus)
+        for count in (scale.slow_large, scale.sweep_large):
+            names = corpus.names()[:count]
+            objects |= {f"first-{count}/{name}": objects[f"{seed.prefix}/{name}"] for name in names}
+        manifest.write_text(json.dumps(objects))
         arena = Arena(ground, "W4", Endpoints(servers.sink(manifest=manifest), sqs), forgets=False)
 
-        def seed(_corpus: Corpus, count: int, _name: str) -> Seed:
-            return seeds[count]
+        def part(_corpus: Corpus, count: int, _name: str) -> Seed:
+            """All of it, or what peers get that download less: these need no messages."""
+            return seed if count == scale.large else Seed(f"first-{count}", seed.queue, [])
 
-        _consume(arena, corpus, scale.large, scale.large_runs, [CEILING], seed)
+        _consume(arena, corpus, scale.large, scale.large_runs, [CEILING], part)
 
 
 def far_ingest(ground: Ground, endpoints: Endpoints, near: Endpoints) -> None:

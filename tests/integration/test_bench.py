@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from bench import verify
+from bench.corpus import Corpus
 from bench.failure import RunError
 from bench.meter import Running, measure
 from bench.network import far_away
@@ -135,6 +137,54 @@ def test_a_far_network_is_left_again() -> None:
     with far_away(1.0) as far:
         assert (os.stat("/proc/thread-self/ns/net").st_ino != before) == far
     assert os.stat("/proc/thread-self/ns/net").st_ino == before
+
+
+# What is verified
+
+
+def test_objects_are_compared(sink: Server, tmp_path: Path) -> None:
+    """Missing, surplus, shortened and changed ones are named; the program's own probe is not counted."""
+    make_bucket(sink, "b")
+    s3, corpus = sink.client("s3"), Corpus(tmp_path / "corpus", 3, 100)
+
+    def put(name: str, body: bytes) -> None:
+        s3.put_object(Bucket="b", Key=f"p/{name}", Body=body)
+
+    put(".relay/probe", b"")
+    for path in corpus.paths()[:2]:
+        put(path.name, path.read_bytes())
+    verify.objects(s3, "b", "p", corpus, 2)
+    with pytest.raises(RunError, match=r"1 \(file-000002.bin\) missing"):
+        verify.objects(s3, "b", "p", corpus, 3)
+    with pytest.raises(RunError, match=r"1 \(file-000001.bin\) too many"):
+        verify.objects(s3, "b", "p", corpus, 1)
+    put("file-000001.bin", b"x" * 100)
+    with pytest.raises(RunError, match=r"1 \(file-000001.bin\) with other content"):
+        verify.objects(s3, "b", "p", corpus, 2)
+    put("file-000001.bin", b"x")
+    with pytest.raises(RunError, match=r"1 \(file-000001.bin\) of another size"):
+        verify.objects(s3, "b", "p", corpus, 2)
+
+
+def test_messages_are_compared(sqs: Server) -> None:
+    """One for each key, no more; they are taken, and can be sent again with their attributes."""
+    client = sqs.client("sqs")
+    url = client.create_queue(QueueName="q")["QueueUrl"]
+    bodies = [f"k{number}" for number in range(25)]
+    attribute = {"a": {"DataType": "String", "StringValue": "1"}}
+    for body in bodies:
+        client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attribute)
+    taken = verify.messages(sqs.endpoint, "q", bodies)
+    verify.fill(sqs.endpoint, "q", taken)
+    with verify.connection(sqs.endpoint) as wire:
+        assert verify.left(wire, "q") == 25
+    again = verify.messages(sqs.endpoint, "q", bodies)
+    assert again[0]["MessageAttributes"] == attribute
+    with pytest.raises(RunError, match="0 of 25; 25"):
+        verify.messages(sqs.endpoint, "q", bodies)
+    verify.fill(sqs.endpoint, "q", [*taken, taken[0]])
+    with pytest.raises(RunError, match="26 of 25; none missing"):
+        verify.messages(sqs.endpoint, "q", bodies)
 
 
 # What a command costs
