@@ -28,11 +28,15 @@ class Peer:
     """What is tried for many small files."""
     large: tuple[Setting, ...]
     """And for a few large ones."""
+    far: tuple[Setting, ...]
+    """And for many small files where each request takes its time on the way."""
     command: Callable[[str, Setting, Path, str, str], list[str]]
     """(direction, setting, folder, key prefix, endpoint) → arguments, without the program."""
 
-    def settings(self, size: int) -> tuple[Setting, ...]:
+    def settings(self, size: int, *, far: bool = False) -> tuple[Setting, ...]:
         """What is tried for files of that size in bytes."""
+        if far:
+            return self.far
         return self.large if size > 16 * 1024 * 1024 else self.small
 
     def env(self, endpoint: str, config: Path) -> Mapping[str, str]:
@@ -115,9 +119,19 @@ def _requests(*pairs: tuple[int, int]) -> tuple[Setting, ...]:
 
 
 PEERS = {
-    "s5cmd": Peer("s5cmd", _workers(16, 32, 64, 256), _parts((4, 4), (4, 16), (16, 4)), _s5cmd),
-    "rclone": Peer("rclone", _transfers(8, 16, 32, 64), _streams((2, 4, 16), (4, 4, 16), (4, 4, 64)), _rclone),
-    "aws": Peer("aws", _requests((10, 8), (32, 8)), _requests((10, 8), (10, 32), (32, 32)), _aws),
+    "s5cmd": Peer(
+        "s5cmd", _workers(16, 32, 64, 256), _parts((4, 4), (4, 16), (16, 4)), _workers(64, 128, 256, 512), _s5cmd
+    ),
+    "rclone": Peer(
+        "rclone",
+        _transfers(8, 16, 32, 64),
+        _streams((2, 4, 16), (4, 4, 16), (4, 4, 64)),
+        _transfers(32, 64, 128, 256),
+        _rclone,
+    ),
+    "aws": Peer(
+        "aws", _requests((10, 8), (32, 8)), _requests((10, 8), (10, 32), (32, 32)), _requests((32, 8), (64, 8)), _aws
+    ),
 }
 
 

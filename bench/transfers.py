@@ -69,15 +69,14 @@ def large_consume(ground: Ground) -> None:
             arena = Arena(ground, "W4", Endpoints(null.sink(), sqs), forgets=False)
             seed = arena.seed(corpus, scale.large, "seed")
             objects = _manifest(arena.s3, corpus)
-        for count in (scale.slow_large, scale.sweep_large):
-            names = corpus.names()[:count]
-            objects |= {f"first-{count}/{name}": objects[f"{seed.prefix}/{name}"] for name in names}
+        few = corpus.names()[: scale.sweep_large]
+        objects |= {f"few/{name}": objects[f"{seed.prefix}/{name}"] for name in few}
         manifest.write_text(json.dumps(objects))
         arena = Arena(ground, "W4", Endpoints(servers.sink(manifest=manifest), sqs), forgets=False)
 
         def part(_corpus: Corpus, count: int, _name: str) -> Seed:
-            """All of it, or what peers get that download less: these need no messages."""
-            return seed if count == scale.large else Seed(f"first-{count}", seed.queue, [])
+            """All of it, or the few of the peers' sweep, which need no messages."""
+            return seed if count == scale.large else Seed("few", seed.queue, [])
 
         _consume(arena, corpus, scale.large, scale.large_runs, [CEILING], part)
 
@@ -87,16 +86,16 @@ def far_ingest(ground: Ground, endpoints: Endpoints, near: Endpoints) -> None:
     scale = ground.options.scale
     corpus = Corpus(ground.folder("far"), scale.far, scale.small_size)
     arena = Arena(ground, "W6", endpoints, forgets=True, near=near)
-    _ingest(arena, corpus, scale.far, scale.far_runs, [])
+    _ingest(arena, corpus, scale.far, scale.far_runs, [], far=True)
     shutil.rmtree(corpus.folder)
 
 
-def _ingest(arena: Arena, corpus: Corpus, count: int, runs: int, more: list[str]) -> None:
+def _ingest(arena: Arena, corpus: Corpus, count: int, runs: int, more: list[str], *, far: bool = False) -> None:
     def uploads(counts: Callable[[str], int]) -> Run:
         return lambda who, setting: arena.upload(who, setting, corpus, counts(who))
 
     few, many = _counts(arena.ground, corpus, count)
-    chosen = sweep(arena.ground, arena.workload, corpus.size, uploads(few))
+    chosen = sweep(arena.ground, arena.workload, corpus.size, uploads(few), far=far)
     contestants = [OURS, *arena.ground.options.peers, *more]
     compete(arena.ground, arena.workload, runs, contestants, chosen, uploads(many))
 
@@ -125,14 +124,13 @@ def _counts(ground: Ground, corpus: Corpus, count: int) -> tuple[Callable[[str],
     """How many files each contestant gets: in the sweep, and in the runs that count."""
     scale = ground.options.scale
     large = corpus.size > scale.small_size
-    slow = scale.slow_large if large else scale.slow_small
     tries = scale.sweep_large if large else scale.sweep_small
 
     def few(who: str) -> int:
         return min(count, tries, _SLOW_SWEEP if who == _SLOW else tries)
 
     def many(who: str) -> int:
-        return min(count, slow) if who == _SLOW else count
+        return min(count, scale.slow_small) if who == _SLOW and not large else count
 
     return few, many
 

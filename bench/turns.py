@@ -27,11 +27,11 @@ def attempt(workload: str, who: str, setting: Setting, run: Run) -> Sample:
         return Sample(workload, who, setting.label, 0, 0, 0.0, 0.0, 0, 0, error=str(error))
 
 
-def sweep(ground: Ground, workload: str, size: int, run: Run) -> dict[str, Setting]:
+def sweep(ground: Ground, workload: str, size: int, run: Run, *, far: bool = False) -> dict[str, Setting]:
     """Peer → the setting that was fastest, or the one in the middle where nothing is tried."""
     chosen: dict[str, Setting] = {}
     for name in ground.options.peers:
-        settings = PEERS[name].settings(size)
+        settings = PEERS[name].settings(size, far=far)
         chosen[name] = settings[len(settings) // 2]
         if ground.options.scale.sweep:
             tried = {setting: attempt(workload, name, setting, run) for setting in settings}

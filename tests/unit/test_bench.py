@@ -150,8 +150,7 @@ def test_options_make_it_smaller() -> None:
     assert (options.only, options.peers, options.stores) == (("W1", "W3"), (), ("sink",))
     assert (options.scale.small, options.scale.slow_small, options.scale.small_runs) == (50, 50, 2)
     assert read("--files", "20000").scale.small == 20_000
-    large = read("--large-files", "2").scale
-    assert (large.large, large.slow_large) == (2, 2)
+    assert read("--large-files", "2").scale.large == 2
 
 
 def test_less_is_expected_to_take_less() -> None:
@@ -184,8 +183,8 @@ def test_wrong_options_end_it(words: tuple[str, ...], capsys: pytest.CaptureFixt
 def test_a_peer_gets_its_setting_and_its_places(name: str, direction: str) -> None:
     """Every option of a setting is on the command line, source before target."""
     peer = PEERS[name]
-    for size in (10_240, 2**28):
-        for setting in peer.settings(size):
+    for settings in (peer.settings(10_240), peer.settings(2**28), peer.settings(10_240, far=True)):
+        for setting in settings:
             words = peer.command(direction, setting, Path("/f"), "p", "http://h:1")
             assert set(setting.options) <= set(words)
             here = next(at for at, word in enumerate(words) if word.startswith("/f"))
