@@ -50,6 +50,8 @@ def _measure(options: Options) -> int:
     needs_tools = options.peers or SEAWEEDFS in options.stores
     tools = toolbox.ready(options.tools) if needs_tools else toolbox.without_peers(options.tools)
     record = Record()
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="relay-bench-", dir=options.work))
     try:
         about = _about(options, tools, work)
@@ -60,7 +62,7 @@ def _measure(options: Options) -> int:
     result.write(found, options.out)
     print("\n" + "\n".join(each.text() for each in result.tables_of(found)))
     print(f"{options.out}: {result.JSON}, {result.TABLES}, {result.PLOT}")
-    return 1 if any(each.error for each in record.samples) else 0
+    return 1 if record.failures or any(each.error for each in record.samples) else 0
 
 
 def _run(options: Options, tools: Toolbox, work: Path, record: Record) -> None:
@@ -70,7 +72,11 @@ def _run(options: Options, tools: Toolbox, work: Path, record: Record) -> None:
         ground = Ground(options, work, tools, main_file, servers, progress, record)
         for name in options.only:
             progress.begin(name, WORKLOADS[name])
-            _RUN[name](ground)
+            try:
+                _RUN[name](ground)
+            except BenchError as error:  # the others are not lost for that
+                record.failures.append(f"{name} was not measured: {error}")
+                progress.line(record.failures[-1])
 
 
 def _about(options: Options, tools: Toolbox, work: Path) -> dict[str, Any]:

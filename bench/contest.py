@@ -36,6 +36,7 @@ class Record:
     """Workload → milliseconds of each drop."""
     idle: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ def idle(ground: Ground) -> None:
         try:
             found = _watched(relay, scale.idle_seconds)
         except RunError as error:
-            ground.record.notes.append(f"W8: FAILED: {error}")
-            ground.progress.line(f"W8 FAILED: {error}")
+            ground.record.failures.append(f"W8 failed: {error}")
+            ground.progress.line(ground.record.failures[-1])
             return
         finally:
             shutil.rmtree(relay.folder)

@@ -52,8 +52,8 @@ def _drops(ground: Ground, workload: str, endpoints: Endpoints, count: int) -> N
         with _running(relay), contextlib.closing(Appearances(relay.downloaded)) as appearances:
             found = [_drop(relay, number, appearances) for number in range(_WARM_UP + count)][_WARM_UP:]
     except RunError as error:
-        ground.record.notes.append(f"{workload}: FAILED: {error}")
-        ground.progress.line(f"{workload} FAILED: {error}")
+        ground.record.failures.append(f"{workload} failed: {error}")
+        ground.progress.line(ground.record.failures[-1])
         return
     finally:
         shutil.rmtree(relay.folder, ignore_errors=True)

@@ -28,7 +28,7 @@ def as_json(record: Record, about: Mapping[str, Any]) -> dict[str, Any]:
         "sweeps": record.sweeps,
         "latencies_ms": record.latencies,
         "idle": record.idle,
-        "notes": record.notes,
+        "notes": [*record.notes, *record.failures],
     }
 
 

@@ -1,6 +1,9 @@
 """Contestants in turn, and before that each peer's sweep over its settings."""
 
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from bench.contest import SHIPPED, Ground
 from bench.failure import RunError
@@ -23,8 +26,8 @@ def attempt(workload: str, who: str, setting: Setting, run: Run) -> Sample:
     """One run; one that fails has its error instead of figures."""
     try:
         return run(who, setting)
-    except RunError as error:
-        return Sample(workload, who, setting.label, 0, 0, 0.0, 0.0, 0, 0, error=str(error))
+    except (RunError, OSError, HTTPException, BotoCoreError, ClientError) as error:
+        return Sample(workload, who, setting.label, 0, 0, 0.0, 0.0, 0, 0, error=f"{error}" or repr(error))
 
 
 def sweep(ground: Ground, workload: str, size: int, run: Run, *, far: bool = False) -> dict[str, Setting]:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench import verify
@@ -245,29 +246,40 @@ def test_it_measures_and_writes_its_result(tmp_path: Path) -> None:
     assert list(work.iterdir()) == []
 
 
+def measuring(folder: Path) -> subprocess.Popen[str]:
+    """A benchmark whose servers and program run."""
+    process = bench("--only", "W8", "--quick", "--out", str(folder / "out"), "--work", str(folder / "work"))
+    wait_for(lambda: list(folder.glob("work/*/idle-*/state/relay.log")), 60)
+    return process
+
+
 def test_ctrl_c_ends_all_that_it_started(tmp_path: Path) -> None:
-    """Servers, program and files; exit code 130."""
-    mark, work = uuid.uuid4().hex, tmp_path / "work"
-    work.mkdir()
-    process = bench("--only", "W8", "--quick", "--out", str(tmp_path / "out"), "--work", str(work), mark=mark)
-    assert process.stdout is not None
-    wait_for(lambda: list(work.glob("*/idle-*/state/relay.log")), 60)
+    """Servers, program and files; exit code 130, and no result that is half of one."""
+    process = measuring(tmp_path)
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=30)
     assert process.returncode == 130, told
     assert "interrupted" in told
-    with contextlib.suppress(FileNotFoundError):
-        assert list(work.iterdir()) == []
-    here = str(work)
-    wait_for(lambda: not [pid for pid in _all() if here in _command(pid)], 5)
+    assert list((tmp_path / "work").iterdir()) == []
+    wait_for(lambda: not _processes_of(tmp_path), 5)
     assert not (tmp_path / "out").exists()
 
 
-def _all() -> list[str]:
-    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+def test_killed_it_takes_all_with_it(tmp_path: Path) -> None:
+    """No server and no process of the program outlives it."""
+    process = measuring(tmp_path)
+    assert len(_processes_of(tmp_path)) > 3
+    process.kill()
+    process.communicate(timeout=30)
+    wait_for(lambda: not _processes_of(tmp_path), 10)
 
 
-def _command(pid: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    return ""
+def _processes_of(folder: Path) -> list[int]:
+    """Those whose command or working environment names the folder."""
+    return [process.pid for process in psutil.process_iter() if _is_of(process, str(folder))]
+
+
+def _is_of(process: psutil.Process, folder: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return folder in " ".join(process.cmdline()) or folder in process.environ().get("TMPDIR", "")
+    return False
