@@ -246,31 +246,34 @@ def test_it_measures_and_writes_its_result(tmp_path: Path) -> None:
     assert list(work.iterdir()) == []
 
 
-def measuring(folder: Path) -> subprocess.Popen[str]:
+@pytest.fixture
+def measuring(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A benchmark whose servers and program run."""
-    process = bench("--only", "W8", "--quick", "--out", str(folder / "out"), "--work", str(folder / "work"))
-    wait_for(lambda: list(folder.glob("work/*/idle-*/state/relay.log")), 60)
-    return process
+    process = bench("--only", "W8", "--quick", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"))
+    wait_for(lambda: any(" poller" in log.read_text() for log in tmp_path.glob("work/*/idle-*/state/relay.log")), 60)
+    yield process
+    for pid in _processes_of(tmp_path):  # where the test fails
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
 
 
-def test_ctrl_c_ends_all_that_it_started(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_that_it_started(measuring: subprocess.Popen[str], tmp_path: Path) -> None:
     """Servers, program and files; exit code 130, and no result that is half of one."""
-    process = measuring(tmp_path)
-    process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, told
+    measuring.send_signal(signal.SIGINT)
+    told, _ = measuring.communicate(timeout=30)
+    assert measuring.returncode == 130, told
     assert "interrupted" in told
     assert list((tmp_path / "work").iterdir()) == []
     wait_for(lambda: not _processes_of(tmp_path), 5)
     assert not (tmp_path / "out").exists()
 
 
-def test_killed_it_takes_all_with_it(tmp_path: Path) -> None:
+def test_killed_it_takes_all_with_it(measuring: subprocess.Popen[str], tmp_path: Path) -> None:
     """No server and no process of the program outlives it."""
-    process = measuring(tmp_path)
     assert len(_processes_of(tmp_path)) > 3
-    process.kill()
-    process.communicate(timeout=30)
+    measuring.kill()
     wait_for(lambda: not _processes_of(tmp_path), 10)
 
 
