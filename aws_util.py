@@ -5,6 +5,7 @@ Whatever AWS answers comes out of here as one of the errors of `pipeline.ports`,
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -12,49 +13,63 @@ from urllib.parse import urlsplit, urlunsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+from botocore.utils import get_environ_proxies
 
 from app_properties import Settings
 from pipeline.aws import sqs
-from pipeline.aws.checksum import crc64nvme
-from pipeline.aws.classic import ClassicStore
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.aws.classic import ClassicEngine
+from pipeline.aws.crt import CrtEngine
+from pipeline.aws.engine import OWNER, Engine
 from pipeline.aws.errors import code_of, describe, translate, translated
+from pipeline.aws.store import S3Store
+from pipeline.aws.template import template_of
 from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
-from pipeline.values import EMBEDDED
+from pipeline.values import CLASSIC, EMBEDDED
 
-__all__ = ["Aws", "crc64nvme"]
+__all__ = ["Aws", "crc64nvme", "crc64nvme_of"]
 
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60  # longer than a long poll of 20 s
+_CLASSIC_THREADS = 32
+"""Connections, and threads, that the classic engine uses at most: beyond, threads cost more than they bring."""
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
+_CONNECTIONS = 64
+"""Kept open for one process and service at most."""
+_BY_PATH: dict[str, Any] = {"s3": {"addressing_style": "path"}}
+"""Elsewhere than at AWS the bucket stands in the path: nobody knows whether its name would lead there in the host."""
 _UNKNOWN_HEADER = {"NotImplemented", "MethodNotAllowed"}
 
 
 @dataclass(frozen=True)
 class Aws:
-    """Where S3 and SQS are and who asks. Cheap and picklable; each process makes its own clients, once."""
+    """Where S3 and SQS are and who asks. Cheap, until it is asked for something: then it makes its clients, once."""
 
     settings: Settings
     embedded_url: str = ""
     """The endpoint of the embedded S3 and SQS where the settings select it."""
 
-    def store(self, journal: Path, concurrency: int, *, writes: bool) -> ClassicStore:
+    def store(self, journal: Path, concurrency: int, *, writes: bool) -> S3Store:
         """The bucket. With `writes` it is found out whether the store honours If-None-Match."""
-        client = self._client("s3", concurrency, s3={"addressing_style": "path"} if self._is_foreign("s3") else {})
-        conditional = not writes or not self._is_foreign("s3") or self._honours_if_none_match(client)
-        return ClassicStore(client, self.settings.aws_s3_bucket, journal, conditional=conditional)
+        settings = self.settings
+        client = self._s3
+        conditional = not writes or not _is_foreign(client.meta.endpoint_url) or self._honours_if_none_match(client)
+        with translated(f"prepare requests to the bucket {settings.aws_s3_bucket!r}"):
+            engine = self._engine(client, concurrency)
+        return S3Store(client, engine, settings.aws_s3_bucket, journal, conditional=conditional, extra=self._extra())
 
-    def queue(self, concurrency: int = 4) -> sqs.Queue:
+    def queue(self) -> sqs.Queue:
         """The queue, created if it is missing."""
-        client = self._client("sqs", concurrency)
+        client = self._sqs
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_or_create(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
     def existing_queues(self) -> list[sqs.Queue]:
         """The queue and that of its dead letters, as far as they are there: nothing is created."""
-        client = self._client("sqs", 4)
+        client = self._sqs
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_all(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
@@ -75,7 +90,7 @@ class Aws:
         if self._uses_embedded():
             return "none needed"
         try:
-            credentials = self._session().get_credentials()
+            credentials = self._session.get_credentials()
         except BotoCoreError as error:
             raise StartupError(describe(error, "find credentials")) from error
         if credentials is None:
@@ -87,14 +102,66 @@ class Aws:
 
     def describe_endpoint(self, service: str) -> str:
         """The URL that requests of a service go to, without the user and password that AWS_ENDPOINT_URL may hold."""
-        parts = urlsplit(str(self._client(service, 1).meta.endpoint_url))
+        client = self._s3 if service == "s3" else self._sqs
+        parts = urlsplit(str(client.meta.endpoint_url))
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def describe_engine(self) -> str:
+        """How objects travel, and why it is not the engine that was wished for."""
+        reason = self._why_classic()
+        wished = self.settings.aws_transfer_client
+        if not reason:
+            return "crt"
+        return "classic" if wished == CLASSIC else f"classic, as {reason}"
+
+    def _engine(self, client: Any, connections: int) -> Engine:
+        bucket, extra = self.settings.aws_s3_bucket, self._extra()
+        if self._why_classic():
+            return ClassicEngine(client, bucket, threads=min(connections, _CLASSIC_THREADS), extra=extra)
+        owner = {name: value for name, value in extra.items() if name == OWNER}
+        templates = {
+            "put_object": template_of(client, "put_object", Bucket=bucket, Body=b"", **extra),
+            "upload_part": template_of(
+                client, "upload_part", Bucket=bucket, Body=b"", UploadId="-", PartNumber=1, **owner
+            ),
+            "get_object": template_of(client, "get_object", Bucket=bucket, **owner),
+        }
+        return CrtEngine(
+            templates,
+            client.meta.region_name,
+            self._session.get_credentials(),
+            connections=connections,
+            verify=self._session._session.get_config_variable("ca_bundle"),
+        )
+
+    def _why_classic(self) -> str:
+        """Why objects travel by botocore's own requests; "" where they travel by the runtime."""
+        wished, url = self.settings.aws_transfer_client, self.describe_endpoint("s3")
+        if wished == CLASSIC:
+            return "aws_transfer_client says so"
+        if not self._uses_embedded() and get_environ_proxies(url):
+            return "the environment names a proxy, through which the crt engine cannot go"
+        return ""
+
+    def _extra(self) -> dict[str, Any]:
+        """What objects are stored with beside the program's own, in botocore's names."""
+        settings = self.settings
+        wished = {
+            "StorageClass": settings.aws_s3_extra_storage_class,
+            "ServerSideEncryption": settings.aws_s3_extra_server_side_encryption,
+            "SSEKMSKeyId": settings.aws_s3_extra_sse_kms_key_id,
+            "Tagging": settings.aws_s3_extra_tagging,
+            "CacheControl": settings.aws_s3_extra_cache_control,
+            "ACL": settings.aws_s3_extra_acl,
+            OWNER: settings.aws_s3_expected_bucket_owner,
+        }
+        return {name: value for name, value in wished.items() if value}
 
     def _check_bucket(self) -> None:
         bucket, folder = self.settings.aws_s3_bucket, self.settings.aws_s3_folder
         try:
             # LIST under the prefix: unlike HEAD it has a body that names the error, and the least policy allows it.
-            self._client("s3", 1).list_objects_v2(Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
+            self._s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
         except (ClientError, BotoCoreError) as error:
             raise StartupError(describe(error, f"reach the bucket {bucket!r}")) from error
 
@@ -115,13 +182,25 @@ class Aws:
         log.warning("this store ignores If-None-Match: every PUT asks first, and two writers of one key can collide")
         return False
 
-    def _client(self, service: str, concurrency: int, **special: Any) -> Any:
+    @cached_property
+    def _s3(self) -> Any:
+        client = self._client("s3", **(_BY_PATH if _is_foreign(self._endpoint("s3")) else {}))
+        # The environment, or the shared configuration, may have named another store.
+        by_path = client.meta.config.s3 == _BY_PATH["s3"] or not _is_foreign(client.meta.endpoint_url)
+        return client if by_path else self._client("s3", **_BY_PATH)
+
+    @cached_property
+    def _sqs(self) -> Any:
+        # What is sent was built here, and SQS checks it again: looking at each value costs a third of a call.
+        return self._client("sqs", parameter_validation=False)
+
+    def _client(self, service: str, **special: Any) -> Any:
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
             tcp_keepalive=True,
-            max_pool_connections=concurrency + 4,
+            max_pool_connections=_CONNECTIONS,
             # Checksums travel as headers that we set: trailers (aws-chunked) break several S3-compatible stores.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -129,14 +208,15 @@ class Aws:
             proxies={} if self._uses_embedded() else None,
             **special,
         )
+        # The stubs know every service by an overload of its own; a name at run time fits none.
+        make: Any = self._session.client
         try:
-            # The stubs know every service by an overload of its own; a name at run time fits none.
-            make: Any = self._session().client
             return make(service, endpoint_url=self._endpoint(service), config=config)
         except (BotoCoreError, ValueError) as error:
             text = describe(error, f"make a client for {service}")
             raise StartupError(f"{text}; check aws_region and the endpoint keys", EXIT_CONFIG) from error
 
+    @cached_property
     def _session(self) -> boto3.session.Session:
         settings = self.settings
         key, secret = settings.aws_access_key_id or None, settings.aws_secret_key or None
@@ -156,9 +236,11 @@ class Aws:
         general = self.embedded_url if self._uses_embedded() else self.settings.aws_endpoint_url
         return special or general or None
 
-    def _is_foreign(self, service: str) -> bool:
-        host = urlsplit(self.describe_endpoint(service)).hostname or ""
-        return not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
     def _uses_embedded(self) -> bool:
         return self.settings.aws_endpoint_url == EMBEDDED
+
+
+def _is_foreign(endpoint: str | None) -> bool:
+    """Whether this is somebody else's service than AWS's."""
+    host = urlsplit(endpoint).hostname if endpoint else None
+    return host is not None and not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))

@@ -18,7 +18,7 @@ class Agenda:
     """Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._in_hand: set[str] = set()
         self._later: list[tuple[float, str]] = []
         self._waiting: set[str] = set()
@@ -41,6 +41,17 @@ class Agenda:
             else:
                 heapq.heappush(self._later, (time.monotonic() + again.seconds, again.path))
                 self._waiting.add(again.path)
+            if not self._in_hand:
+                self._lock.notify_all()
+
+    def in_hand(self) -> int:
+        """How many are in hand."""
+        return len(self._in_hand)
+
+    def wait_until_none_in_hand(self, seconds: float | None) -> bool:
+        """Wait until what is in hand has ended, for at most so many seconds; whether it has."""
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._in_hand, seconds)
 
     def is_empty(self) -> bool:
         """Whether nothing is in hand and nothing waits for another try."""

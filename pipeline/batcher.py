@@ -1,8 +1,8 @@
 """Turn single calls into batches: what comes together travels together."""
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -15,7 +15,8 @@ class Batcher(Generic[Item, Outcome]):
     """Collects items for a few milliseconds and hands them over in batches, several batches at a time.
 
     `flush` gets up to `size` items and returns one outcome each; an outcome that is an exception, or an exception out
-    of `flush`, is raised by `submit`'s future. The first item of a batch waits at most `linger` seconds for company.
+    of `flush`, is raised by `submit`'s future. The first item of a batch waits at most `linger` seconds for company,
+    and not at all once `alone(items that wait)` says that none can come.
     """
 
     def __init__(
@@ -24,11 +25,14 @@ class Batcher(Generic[Item, Outcome]):
         size: int,
         linger: float,
         threads: int = 1,
+        alone: Callable[[int], bool] = lambda _size: False,
     ) -> None:
-        self._flush, self._size, self._linger = flush, size, linger
-        # No SimpleQueue: where several threads wait on one, its get(timeout) can wait for ever. Woken for an item that
-        # another thread took first, it goes on with what is left of its time, and a negative rest means no limit.
-        self._queue: queue.Queue[tuple[Item, Future[Outcome]] | None] = queue.Queue()
+        self._flush, self._size, self._linger, self._alone = flush, size, linger, alone
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Item, Future[Outcome]]] = deque()
+        self._first_at = 0.0
+        """Monotonic second since when the first of them waits."""
+        self._closed = False
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -36,37 +40,50 @@ class Batcher(Generic[Item, Outcome]):
     def submit(self, item: Item) -> "Future[Outcome]":
         """Put an item into the next batch; the future has its outcome."""
         future: Future[Outcome] = Future()
-        self._queue.put((item, future))
+        with self._changed:
+            if not self._waiting:
+                self._first_at = time.monotonic()
+            self._waiting.append((item, future))
+            # A thread is woken for the first item, which it waits beside, and for what makes a batch ready: not for
+            # each that comes in between.
+            if len(self._waiting) == 1 or self._is_ready():
+                self._changed.notify()
         return future
 
     def close(self) -> None:
         """Flush what was submitted and end."""
-        for _ in self._threads:
-            self._queue.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch = [first]
-            last = self._fill(batch)
+        while batch := self._next():
             self._settle(batch)
-            if last:
-                return
 
-    def _fill(self, batch: list[tuple[Item, "Future[Outcome]"]]) -> bool:
-        """Add company until the batch is full or its time is up; whether the end was seen."""
-        deadline = time.monotonic() + self._linger
-        while len(batch) < self._size:
-            left = deadline - time.monotonic()
-            try:
-                following = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                return False
-            if following is None:
-                return True
-            batch.append(following)
-        return False
+    def _next(self) -> list[tuple[Item, "Future[Outcome]"]]:
+        """The next batch, as soon as it is full, or its first item waited long enough; empty at the end."""
+        with self._changed:
+            while not self._is_ready():
+                if self._closed and not self._waiting:
+                    return []
+                left = self._first_at + self._linger - time.monotonic() if self._waiting else None
+                self._changed.wait(left)
+            batch = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
+            if self._waiting:
+                self._first_at = time.monotonic()
+                self._changed.notify()
+            return batch
+
+    def _is_ready(self) -> bool:
+        count = len(self._waiting)
+        return count > 0 and (
+            count >= self._size
+            or self._closed
+            or time.monotonic() >= self._first_at + self._linger
+            or self._alone(count)
+        )
 
     def _settle(self, batch: list[tuple[Item, "Future[Outcome]"]]) -> None:
         try:

@@ -44,8 +44,10 @@ def read_reports(child: Child) -> None:
     """Take note of what a child has said so far."""
     blame = child.side.blame
     try:
-        for what, work in reports(child.pipe):
-            (blame.begin if what == "begin" else blame.end)(child.process.pid or 0, work)
+        for what, works in reports(child.pipe):
+            note = blame.begin if what == "begin" else blame.end
+            for work in works:
+                note(child.process.pid or 0, work)
     except Exception as error:  # noqa: BLE001  # whatever unpickling raises: this child is not to be understood any more
         log.error("%s is not understood (%s) and is ended", child.name, error)
         child.process.kill()

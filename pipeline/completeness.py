@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline import kernel
 
 
-@dataclass
+@dataclass(slots=True)
 class _Seen:
     size: int
     mtime_ns: int
@@ -32,28 +32,27 @@ class Completeness:
         self._leases, self._settle, self._minimum_age = leases, settle_seconds, minimum_age
         self._clock, self._wall = clock, wall
         self._seen: dict[str, _Seen] = {}
+        self._before: dict[str, _Seen] = {}
 
-    def judge(self, path: str, fd: int) -> bool:
-        """Whether the open file at `path` is complete now."""
-        status = os.fstat(fd)
-        seen = self._note(path, status)
+    def judge(self, path: str, fd: int, status: os.stat_result) -> bool:
+        """Whether the open file at `path` is complete now. One that the kernel answers for needs no memory."""
         # A clock that jumped, or an mtime in the future, must not keep a file for ever: our own watch counts too.
-        age = max(self._wall() - status.st_mtime, self._clock() - seen.first)
-        if age < self._minimum_age:
+        young = self._wall() - status.st_mtime < self._minimum_age
+        if young and self._clock() - self._note(path, status).first < self._minimum_age:
             return False
         written = kernel.is_being_written(fd) if self._leases else None
         if written is None:
-            return self._clock() - seen.still_since >= self._settle
+            return self._clock() - self._note(path, status).still_since >= self._settle
         return not written
 
-    def forget_except(self, paths: set[str]) -> None:
-        """Drop what is remembered of files that are gone."""
-        for path in self._seen.keys() - paths:
-            del self._seen[path]
+    def end_look(self) -> None:
+        """Forget the files that were not judged since the last time: they are gone."""
+        self._before, self._seen = self._seen, {}
 
     def _note(self, path: str, status: os.stat_result) -> _Seen:
         now = self._clock()
-        seen = self._seen.setdefault(path, _Seen(status.st_size, status.st_mtime_ns, now, now))
+        seen = self._seen.get(path) or self._before.get(path) or _Seen(status.st_size, status.st_mtime_ns, now, now)
         if (seen.size, seen.mtime_ns) != (status.st_size, status.st_mtime_ns):
             seen.size, seen.mtime_ns, seen.still_since = status.st_size, status.st_mtime_ns, now
+        self._seen[path] = seen
         return seen

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from pipeline.names import Key, decode_path, encode_path, path_of_key
@@ -103,6 +103,7 @@ def delivery_id(drop_id: str, key: str) -> str:
     return f"{drop_id}/{key}"
 
 
+@lru_cache(maxsize=256)  # an object and its message say the same
 def format_time(nanoseconds: int) -> str:
     """A time since the epoch as ISO 8601 with nine decimals; "" beyond the years 1 to 9999, which a file may have."""
     seconds, nanos = divmod(nanoseconds, 1_000_000_000)

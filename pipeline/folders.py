@@ -11,16 +11,19 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import kernel
-from pipeline.names import RESERVED, next_version
-from pipeline.ports import EXIT_CONFIG, StartupError
+from pipeline.names import RESERVED, next_version, within
+from pipeline.ports import EXIT_CONFIG, LaterError, PausedError, StartupError
 
 PORTABLE = kernel.Facilities()
 _FOLDER_MODE, _OWN_FOLDER_MODE = 0o750, 0o700
-_FOLDER, _FILE, _OTHER = "folder", "file", "other"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+_SIDE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""What will be true for every other file as well; anything else may be this file's own name or folder."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Place:
     def name(self) -> str:
         """The last component."""
         return self.path.rpartition("/")[2]
+
+
+class Listing(NamedTuple):
+    """The names in one folder: `head` is its path, "" at the top; `others` are links, pipes, devices, sockets."""
+
+    head: str
+    files: list[str]
+    others: list[str]
+    folders: list[str]
 
 
 class Folder:
@@ -109,8 +121,8 @@ class Folder:
             os.close(fd)
 
     @contextlib.contextmanager
-    def made_parent(self, path: str) -> Iterator[Place]:
-        """As `parent`, making the folders on the way.
+    def made_parent(self, path: str, *, sync: bool = True) -> Iterator[Place]:
+        """As `parent`, making the folders on the way. Without `sync` it is left to the caller to make them durable.
 
         A component taken by a file takes its next version: `a/b.txt` becomes `a-Version-2/b.txt` beside a file `a`.
         """
@@ -119,7 +131,7 @@ class Folder:
         done: list[str] = []
         try:
             for part in parts:
-                following, actual = self._enter(current, part)
+                following, actual = self._enter(current, part, sync and self.durable)
                 os.close(current)
                 current = following
                 done.append(actual)
@@ -127,8 +139,8 @@ class Folder:
         finally:
             os.close(current)
 
-    def walk(self, complain: Callable[[str, OSError], None]) -> Iterator[tuple[str, bool]]:
-        """Every entry below that is not a folder, as (relative path, is a regular file); links are never followed.
+    def walk(self, complain: Callable[[str, OSError], None]) -> Iterator[Listing]:
+        """Every folder below and this one; links are never followed.
 
         A folder that cannot be read is given to `complain` and passed over. Memory: one folder's names at a time.
         """
@@ -136,20 +148,14 @@ class Folder:
         while pending:
             head = pending.pop()
             try:
-                entries = self._entries(head)
+                listing = self._list(head)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 complain(head, error)
                 continue
-            for name, kind in entries:
-                path = f"{head}/{name}" if head else name
-                if path == RESERVED:
-                    continue
-                if kind is _FOLDER:
-                    pending.append(path)
-                else:
-                    yield path, kind is _FILE
+            pending += [within(head, name) for name in listing.folders]
+            yield listing
 
     def beside(self, path: str) -> list[str]:
         """The names in the folder that holds `path`; empty if there is no such folder."""
@@ -183,31 +189,33 @@ class Folder:
                 return  # not empty, gone already, or not ours to remove: nothing is owed
             head = head.rpartition("/")[0]
 
-    def _entries(self, head: str) -> list[tuple[str, str]]:
+    def _list(self, head: str) -> Listing:
+        """Names only, in order: of 100,000 files that is 9 MB."""
+        listing = Listing(head, [], [], [])
         fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY) if head else os.dup(self.fd)
         try:
             with os.scandir(fd) as found:
                 # The kind is asked here: where a listing lacks it, asking needs the folder's descriptor.
-                return sorted((entry.name, _kind(entry)) for entry in found)
+                for entry in found:
+                    if head or entry.name != RESERVED:
+                        _kind(listing, entry).append(entry.name)
         finally:
             os.close(fd)
+        for names in listing[1:]:
+            names.sort()
+        return listing
 
-    def _enter(self, current: int, part: str) -> tuple[int, str]:
+    @staticmethod
+    def _enter(current: int, part: str, sync: bool) -> tuple[int, str]:
         while True:
             try:
                 return os.open(part, _OPEN_FOLDER, dir_fd=current), part
             except FileNotFoundError:
-                self._make(current, part)
+                _make(current, part, sync)
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
                 part = next_version(part, _not_folders(current))
-
-    def _make(self, current: int, part: str) -> None:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(part, _FOLDER_MODE, dir_fd=current)
-        if self.durable:
-            os.fsync(current)
 
 
 def probe_within(folder: Path) -> kernel.Facilities:
@@ -217,15 +225,30 @@ def probe_within(folder: Path) -> kernel.Facilities:
         return kernel.probe(own.fd)
 
 
+def trouble_in(folder: Folder, error: Exception) -> PausedError:
+    """What an error of writing below a folder means: the whole side waits; LaterError where it is this one file's."""
+    where = f"{folder.path}: {error}"
+    if isinstance(error, OSError) and error.errno not in _SIDE_TROUBLE and os.access(folder.path, os.W_OK):
+        raise LaterError(f"cannot write this file to {where}") from error
+    return PausedError(f"cannot write to {where}; free space or make it writable, receiving then goes on by itself")
+
+
 def is_regular(status: os.stat_result) -> bool:
     """Whether this is a file with content, rather than a link, a pipe, a device or a folder."""
     return stat.S_ISREG(status.st_mode)
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
-    if entry.is_dir(follow_symlinks=False):
-        return _FOLDER
-    return _FILE if entry.is_file(follow_symlinks=False) else _OTHER
+def _kind(listing: Listing, entry: os.DirEntry[str]) -> list[str]:
+    if entry.is_file(follow_symlinks=False):
+        return listing.files
+    return listing.folders if entry.is_dir(follow_symlinks=False) else listing.others
+
+
+def _make(current: int, part: str, sync: bool) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(part, _FOLDER_MODE, dir_fd=current)
+    if sync:
+        os.fsync(current)
 
 
 def _not_folders(fd: int) -> list[str]:

@@ -49,7 +49,8 @@ class Hand:
         held = Held(message, now + self._visibility, now + LONGEST_SECONDS, now + self._visibility / 2)
         with self._changed:
             self._held[message.receipt] = held
-            self._changed.notify_all()
+            if len(self._held) == 1:  # the heartbeat waits for nothing; else for one that is due sooner than this
+                self._changed.notify_all()
         return held
 
     def is_ours(self, held: Held) -> bool:
@@ -60,8 +61,7 @@ class Hand:
         """The message is settled: deleted, or not ours any more."""
         with self._changed:
             held.done = True
-            self._held.pop(held.message.receipt, None)
-            self._changed.notify_all()
+            self._drop(held)
 
     def give_back(self, held: Held, seconds: float) -> None:
         """Stop holding a message and show it to the next taker after so many seconds."""
@@ -69,14 +69,18 @@ class Hand:
             if held.done:
                 return
             held.done = True
-            self._held.pop(held.message.receipt, None)
-            self._changed.notify_all()
+            self._drop(held)
         if held.lost:
             return
         try:
             self._queue.extend([held.message.receipt], int(min(seconds, self._visibility * 10)))
         except RelayError as error:
             log.info("a message comes back only when its visibility ends: %s", error)
+
+    def _drop(self, held: Held) -> None:
+        self._held.pop(held.message.receipt, None)
+        if not self._held:
+            self._changed.notify_all()
 
     def give_all_back(self) -> None:
         """Show whatever is still held to the next taker at once; nobody here may publish it any more."""

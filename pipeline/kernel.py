@@ -1,9 +1,9 @@
 """What the kernel offers beyond POSIX, each probed once, each with a portable fallback.
 
-Linux has moves that refuse to replace (renameat2), lookups that cannot leave a folder (openat2), files without a name
-(O_TMPFILE), an answer to "does anybody write to this?" (leases), a signal at the parent's death and names for
-processes. Elsewhere, and on file systems that lack one, the fallback named at each function does the same in more
-steps.
+Linux has moves that refuse to replace (renameat2), lookups that cannot leave a folder (openat2), an answer to "does
+anybody write to this?" (leases), one call that makes many files durable (syncfs), a signal at the parent's death and
+names for processes. Elsewhere, and on file systems that lack one, the fallback named at each function does the same in
+more steps.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 _NO_REPLACE = 1
@@ -37,6 +38,10 @@ _LEASE_FILE_SYSTEMS = {
 }
 
 
+# Local file systems of which syncfs(2) writes all that fsync(2) does; FUSE asks its server nothing.
+_TOGETHER = {"ext", "xfs", "btrfs", "tmpfs"}
+
+
 class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
@@ -48,30 +53,45 @@ def _load_libc() -> ctypes.CDLL | None:
 _libc = _load_libc()
 
 
+def prepared(name: str, *types: type) -> Callable[..., int] | None:
+    """A function of libc with the types of its arguments: without them every call finds them out anew."""
+    function = getattr(_libc, name, None)
+    if function is not None:
+        function.argtypes = types
+    return function
+
+
+_rename = prepared("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+
+
 @dataclass(frozen=True)
 class Facilities:
     """Which of the kernel's own ways are in use for one folder; all False is the portable program."""
 
     noreplace: bool = False
     beneath: bool = False
-    unnamed: bool = False
     lease: bool = False
+    together: bool = False
 
     def describe(self) -> str:
         """One line for the log."""
         ways = {
             "noreplace": ("renameat2", "link and unlink"),
             "beneath": ("openat2", "component by component"),
-            "unnamed": ("O_TMPFILE", "hidden temporary files"),
             "lease": ("leases", "settle time"),
+            "together": ("syncfs", "file by file"),
         }
         return ", ".join(ways[item.name][0 if getattr(self, item.name) else 1] for item in fields(self))
 
 
 def probe(folder_fd: int) -> Facilities:
     """Try each facility in an open, writable folder; what fails there is not used there."""
+    kind = _file_system(folder_fd)
     return Facilities(
-        _probe_rename(folder_fd), _probe_beneath(folder_fd), _probe_unnamed(folder_fd), _leases(folder_fd)
+        _probe_rename(folder_fd),
+        _probe_beneath(folder_fd),
+        kind is not None,
+        kind in _TOGETHER,
     )
 
 
@@ -109,19 +129,15 @@ def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) 
         os.close(current)
 
 
-def create_unnamed(folder_fd: int, facilities: Facilities) -> tuple[int, str]:
-    """A new file open for reading and writing in a folder, and its name: "" where it has none until `give_name`."""
-    if facilities.unnamed:
-        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd), ""
+def create_hidden(folder_fd: int) -> tuple[int, str]:
+    """A new file open for reading and writing in a folder, and its name.
+
+    Not O_TMPFILE: a file that has no name yet, and one that gets its first, each wait for ext4's one list of them; that
+    cost as much again as making, writing and renaming the file.
+    """
     name = f"part-{secrets.token_hex(12)}"
-    return os.open(
-        name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder_fd
-    ), name
-
-
-def give_name(fd: int, folder_fd: int, name: str) -> None:
-    """Link an unnamed file into a folder; FileExistsError if the name is taken."""
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=folder_fd), name
 
 
 def is_being_written(fd: int) -> bool | None:
@@ -204,37 +220,19 @@ def _probe_beneath(folder_fd: int) -> bool:
     return True
 
 
-def _probe_unnamed(folder_fd: int) -> bool:
-    if not hasattr(os, "O_TMPFILE"):
-        return False
-    name = f"{PROBE}{secrets.token_hex(8)}"
-    try:
-        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder_fd)
-    except OSError:
-        return False
-    try:
-        give_name(fd, folder_fd, name)  # needs /proc
-        os.unlink(name, dir_fd=folder_fd)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-def _leases(folder_fd: int) -> bool:
+def _file_system(folder_fd: int) -> str | None:
+    """Which of the local file systems that are known here holds an open folder."""
     if _libc is None:
-        return False
+        return None
     # struct statfs begins with f_type, a long; the rest (at most 120 bytes) is not read.
     buffer = (ctypes.c_long * 32)()
-    return _libc.fstatfs(folder_fd, buffer) == 0 and (buffer[0] & 0xFFFFFFFF) in _LEASE_FILE_SYSTEMS
+    return _LEASE_FILE_SYSTEMS.get(buffer[0] & 0xFFFFFFFF) if _libc.fstatfs(folder_fd, buffer) == 0 else None
 
 
 def _renameat2(source_fd: int, source: str, target_fd: int, target: str) -> None:
-    if _libc is None or not hasattr(_libc, "renameat2"):
+    if _rename is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    result = _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _NO_REPLACE)
-    if result != 0:
+    if _rename(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _NO_REPLACE) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), source, None, target)
 

@@ -7,11 +7,11 @@ whole but has no name yet. They share its file system, so giving the name is one
 import contextlib
 import logging
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import kernel
+from pipeline.durability import Durability
 from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
 from pipeline.ledger import Ledger, Row
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 INCOMING = f"{RESERVED}/incoming"
 LEDGER = f"{RESERVED}/ledger.sqlite3"
 _FILE_MODE = 0o640
-_TEMP_NAMES = ("part-", "whole-")
+_TEMP_NAMES = ("part-", "whole-")  # the second is of earlier versions of the program
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Arrival:
 
     fd: int
     temp: str
-    """Its name in the incoming folder; "" while it has none."""
+    """Its name in the incoming folder; "" once it has another."""
     drop_id: str = ""
     """What the ledger is to know it by."""
     path: str = ""
@@ -53,14 +53,15 @@ class Landing:
         self.incoming = folder.own(INCOMING)
         self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
         self._checksum = checksum
+        self._durability = Durability(together=folder.facilities.together)
         self._doubtful: list[str] = []
 
     def open_arrival(self) -> Arrival:
         """A new file to download to; sqlite3.Error while the ledger cannot be written."""
         self._settle_doubts()
         while True:
-            fd, temp = kernel.create_unnamed(self.incoming.fd, self.folder.facilities)
-            if try_lock(fd) and (not temp or os.fstat(fd).st_nlink):
+            fd, temp = kernel.create_hidden(self.incoming.fd)
+            if try_lock(fd) and os.fstat(fd).st_nlink:
                 return Arrival(fd, temp)
             os.close(fd)  # another process that just started took it for a stray
             self._unlink(temp)
@@ -75,26 +76,33 @@ class Landing:
         finally:
             os.close(arrival.fd)
 
-    def keep(self, arrival: Arrival, mtime_ns: int | None) -> None:
-        """End of step 6: content, mode and time durable, and a hidden name that outlives this process."""
+    def prepare(self, arrival: Arrival, mtime_ns: int | None) -> None:
+        """Give a file that was compared its mode and time."""
         os.fchmod(arrival.fd, _FILE_MODE)
         if mtime_ns is not None:
             os.utime(arrival.fd, ns=(mtime_ns, mtime_ns))
-        if self.folder.durable:
-            os.fsync(arrival.fd)
-        if not arrival.temp:
-            name = f"whole-{secrets.token_hex(12)}"
-            kernel.give_name(arrival.fd, self.incoming.fd, name)
-            arrival.temp = name
 
     def publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
-        """Steps 7a and 7b for a batch: the path each file got; None for a drop the ledger knew (see `resume`).
+        """End of step 6, 7a and 7b for a batch: the path each got; None for a drop the ledger knew (see `resume`).
 
-        One fsync of the incoming folder, one of each target folder and two transactions serve the whole batch. An
-        OSError is the outcome of one file, which stays promised and is tried again when its message comes again.
+        One call makes all contents durable, one fsync each target folder, and two transactions serve the whole batch.
+        An OSError is the outcome of one file, which is tried again when its message comes again.
         """
-        if self.folder.durable:
-            os.fsync(self.incoming.fd)
+        outcomes = self.keep(arrivals)
+        kept = [arrival for arrival, error in zip(arrivals, outcomes, strict=True) if error is None]
+        paths = iter(self._publish(kept) if kept else ())
+        return [next(paths) if error is None else error for error in outcomes]
+
+    def keep(self, arrivals: Sequence[Arrival]) -> list[OSError | None]:
+        """End of step 6: contents durable, and with them the hidden names that the ledger is going to speak of."""
+        if not self.folder.durable:
+            return [None] * len(arrivals)
+        *outcomes, folder = self._durability.sync([*(arrival.fd for arrival in arrivals), self.incoming.fd])
+        if folder is not None:
+            raise folder
+        return outcomes
+
+    def _publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
         rows = [self._row(arrival) for arrival in arrivals]
         for arrival in arrivals:
             arrival.in_ledger = arrival.in_doubt = True
@@ -108,6 +116,9 @@ class Landing:
         self._note_delivered(
             [(row.drop_id, path) for row, path in zip(rows, got, strict=True) if isinstance(path, str)]
         )
+        for arrival, path in zip(arrivals, got, strict=True):
+            if isinstance(path, str):
+                arrival.temp = ""
         return got
 
     def resume(self, drop_id: str) -> bool:

@@ -41,7 +41,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         """Open or create; StartupError (78) if it is a link, damaged, or a newer program wrote it."""
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
             if part.is_symlink():
                 raise StartupError(
@@ -63,6 +63,7 @@ class Ledger:
     def _open(self, path: Path, durable: bool) -> None:
         self._base = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode = WAL")
+        self._reader = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         self._base.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with self._transaction() as base:
             version = base.execute("PRAGMA user_version").fetchone()[0]
@@ -79,12 +80,13 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file."""
+        self._reader.close()
         self._base.close()
 
     def find(self, drop_id: str) -> Row | None:
-        """The row of a drop."""
-        with self._lock:
-            row = self._base.execute("SELECT * FROM drops WHERE drop_id = ?", (drop_id,)).fetchone()
+        """The row of a drop. It waits for no transaction: what another is about to write is not there yet."""
+        with self._reading:
+            row = self._reader.execute("SELECT * FROM drops WHERE drop_id = ?", (drop_id,)).fetchone()
         return row and Row(*row)
 
     def begin(self, rows: Sequence[Row]) -> list[bool]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
@@ -32,7 +32,7 @@ class Link:
 
     role: str
     """The process's name in the log: uploader-1."""
-    pipe: "Connection[tuple[str, str], None]"
+    pipe: "Connection[tuple[str, tuple[str, ...]], None]"
     """To the supervisor. Only this child writes to it: no lock crosses processes."""
     shared: Any = None
     """What the side shares: the multiprocessing.Queue of hints."""
@@ -43,14 +43,14 @@ class Link:
     condemned: tuple[str, ...] = ()
     """Work that ended process after process while it was alone in hand: not to be tried again."""
 
-    def report(self, what: str, work: str) -> None:
-        """Tell the supervisor that work begins or ends; without a supervisor this process ends by other means."""
+    def report(self, what: str, works: Sequence[str]) -> None:
+        """Tell the supervisor that works begin or end; without a supervisor this process ends by other means."""
         # A message larger than the pipe's atomic write may meet that of another thread of this process.
         with _reporting, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send((what, work))
+            self.pipe.send((what, tuple(works)))
 
 
-def reports(pipe: "Connection[None, tuple[str, str]]") -> Iterator[tuple[str, str]]:
+def reports(pipe: "Connection[None, tuple[str, tuple[str, ...]]]") -> Iterator[tuple[str, tuple[str, ...]]]:
     """In the parent: what a child has said so far. One that ended in the middle of a message said nothing more."""
     with contextlib.suppress(EOFError, OSError):
         while pipe.poll():

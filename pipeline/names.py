@@ -7,6 +7,7 @@ which is how Python hands out file names on POSIX.
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -85,6 +86,7 @@ def is_of_other_soak(folder: str, key: str) -> bool:
     return bool(mark) and "/" not in run and key.startswith(parent + mark) and not key.startswith(f"{folder}/")
 
 
+@lru_cache(maxsize=256)  # identity, object and message of a file all have it
 def encode_path(path: str) -> str:
     """A relative path as ASCII, for metadata and message attributes; `decode_path` is its exact reverse."""
     return quote(_to_bytes(path), safe="/")
@@ -154,6 +156,11 @@ def with_name(path: str, name: str) -> str:
     """`path` with its last component replaced."""
     folder, slash, _ = path.rpartition("/")
     return folder + slash + name
+
+
+def within(folder: str, name: str) -> str:
+    """The path of a name in a folder; the folder itself is a relative path, "" for the top."""
+    return f"{folder}/{name}" if folder else name
 
 
 def reason_name(name: str) -> str:

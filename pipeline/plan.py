@@ -19,8 +19,8 @@ from pipeline.sides import Role, Side
 from pipeline.soak import cleanup, feasible, options, run
 from pipeline.values import EMBEDDED
 
-_HINTS = 4096
-"""Paths that wait in the shared queue; QueuedForUpload holds the rest."""
+_HINTS = 128
+"""Offers that wait in the shared queue, of 1 to 32 paths each; QueuedForUpload holds the rest."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ The workers are given these; `aws_util` builds the real ones, the tests run one 
     RelayError
     ├── StartupError   this program cannot begin; carries its exit code
     ├── LaterError     this file, later: throttling, 5xx, a connection that broke
-    │   └── MissingError  the object is not there (yet)
+    │   ├── MissingError  the object is not there (yet)
+    │   └── ChangedError  the file is not what it was when it was looked at
     ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
     ├── NeverError     this file, never: goes to Failed, or to the dead letters
     ├── TakenError     the key already holds an object
@@ -14,6 +15,7 @@ The workers are given these; `aws_util` builds the real ones, the tests run one 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,6 +42,10 @@ class MissingError(LaterError):
     """The object is not there (yet)."""
 
 
+class ChangedError(LaterError):
+    """The file changed since its checksum was computed."""
+
+
 class PausedError(RelayError):
     """Everything, later: the whole side waits."""
 
@@ -62,13 +68,17 @@ class CancelledError(RelayError):
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes to upload: an open descriptor, read by position so that its offset is nobody's business."""
+    """The bytes to upload: an open descriptor, read by position so that its offset is nobody's business.
+
+    Of a small file they are `body` already, and `crc64nvme` was computed of that.
+    """
 
     fd: int
     size: int
     crc64nvme: str
     """Of the whole content, base64 of the big-endian value, as in `x-amz-checksum-crc64nvme`."""
     content_type: str = "application/octet-stream"
+    body: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,14 @@ class ObjectStore(Protocol):
     ) -> StoredObject:
         """Store `content` under `key`, which must hold nothing (TakenError), or, with `replaces`, that ETag.
 
-        MissingError where `replaces` is given and nothing is there; LaterError if the file changed meanwhile.
+        MissingError where `replaces` is given and nothing is there; ChangedError if the file changed meanwhile.
+        """
+        ...
+
+    def begin_upload(self, content: Content, key: str, metadata: Mapping[str, str]) -> Future[StoredObject]:
+        """The same, which goes on by itself; the content stays open until the future is done.
+
+        It holds the content in memory: meant for small ones.
         """
         ...
 
@@ -144,9 +161,26 @@ class ObjectStore(Protocol):
         ...
 
     def download(
-        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = ...
+        self,
+        key: str,
+        fd: int,
+        *,
+        size: int | None = None,
+        version_id: str | None = None,
+        cancelled: Callable[[], bool] = ...,
     ) -> StoredObject:
-        """Write the object to `fd` from its start; MissingError if there is none, LaterError if it ended early."""
+        """Write the object to `fd` by position; `size`: its bytes, as far as they are known, which saves a request.
+
+        MissingError if there is none, LaterError if it ended early.
+        """
+        ...
+
+    def begin_download(self, key: str, fd: int, *, size: int | None, version_id: str | None) -> Future[StoredObject]:
+        """The same, which goes on by itself; `fd` stays open until the future is done. Meant for small objects."""
+        ...
+
+    def cancel(self) -> None:
+        """The program stops: end what is under way, as far as possible."""
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import importlib
 import logging
+import resource
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pipeline.parent import follow_parent
 from pipeline.ports import StartupError
 
 log = logging.getLogger(__name__)
+
+_DESCRIPTORS = 4096
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,21 @@ class Stop:
         if self._armed:
             self._armed = False
             raise StopRequested
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process have up to 4,096 open files where it may; how many it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _DESCRIPTORS
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft >= wanted:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted
 
 
 def child(link: Link, role: str, context: Context, *work: object) -> None:

@@ -32,6 +32,17 @@ class Queued:
         status = os.fstat(self.fd)
         return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
+    def read(self, size: int) -> bytes:
+        """The first `size` bytes, fewer where there are no more."""
+        data = os.pread(self.fd, size, 0)
+        while len(data) < size and (more := os.pread(self.fd, size - len(data), len(data))):
+            data += more
+        return data
+
+    def close(self) -> None:
+        """Give the descriptor, and with it the lock, back."""
+        os.close(self.fd)
+
 
 class Spool:
     """Watch → QueuedForUpload → UploadedToS3 | Failed."""
@@ -53,32 +64,36 @@ class Spool:
             wanted = with_name(path, next_version(path.rpartition("/")[2], beside))
         return move(self.watch, path, self.queued, wanted)
 
-    def sync_claims(self, claims: dict[str, str]) -> None:
-        """Make a batch of claims (path in Watch → path in QueuedForUpload) durable: first where they are, then were."""
-        self.queued.sync(set(claims.values()))
-        self.watch.sync(set(claims))
-
-    @contextlib.contextmanager
-    def take(self, path: str) -> Iterator[Queued | None]:
+    def open(self, path: str) -> Queued | None:
         """Open and lock a queued file; None if it is gone, no regular file, or in another's hands.
 
         A finish or fail that was cut off between link and unlink is finished: that file is not in the queue either.
         """
         try:
-            fd = self.queued.open(path)
+            queued = Queued(path, self.queued.open(path))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
-                yield None
-                return
+                return None
             raise
         try:
-            queued = Queued(path, fd)
-            taken = is_regular(os.fstat(fd)) and try_lock(fd) and self.still_there(queued)
-            if taken and any(finish_move(self.queued, path, folder) for folder in (self.uploaded, self.failed)):
-                taken = False
-            yield queued if taken else None
+            taken = is_regular(os.fstat(queued.fd)) and try_lock(queued.fd) and self.still_there(queued)
+            if taken and not any(finish_move(self.queued, path, folder) for folder in (self.uploaded, self.failed)):
+                return queued
+        except BaseException:
+            queued.close()
+            raise
+        queued.close()
+        return None
+
+    @contextlib.contextmanager
+    def take(self, path: str) -> Iterator[Queued | None]:
+        """The same, closed and unlocked after the block."""
+        queued = self.open(path)
+        try:
+            yield queued
         finally:
-            os.close(fd)
+            if queued is not None:
+                queued.close()
 
     def still_there(self, queued: Queued) -> bool:
         """Whether the path still is the locked file, and not one that came under the same name."""

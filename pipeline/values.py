@@ -12,6 +12,9 @@ from pipeline.drop import OWN_METADATA
 EMBEDDED = "embedded"
 """As aws_endpoint_url: an S3 and SQS of the program's own."""
 
+AUTO, CRT, CLASSIC = "auto", "crt", "classic"
+"""As aws_transfer_client: which engine moves content to and from S3."""
+
 EXTRA_METADATA_LIMIT = 512
 """Bytes of names and values of aws_s3_extra_metadata. S3 allows 2 KB for all user-defined metadata of an object, names
 and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,112."""
@@ -121,6 +124,28 @@ def metadata(value: str) -> tuple[tuple[str, str], ...]:
     if sum(len(name) + len(text) for name, text in pairs) > EXTRA_METADATA_LIMIT:
         raise ValueError
     return tuple(pairs)
+
+
+def header(value: str) -> str:
+    """printable ASCII, without space at either end"""
+    if value and not re.fullmatch(_HEADER, value):
+        raise ValueError
+    return value
+
+
+def tags(value: str) -> str:
+    """up to ten tags as name=value&name=value, percent-encoded"""
+    pairs = value.split("&") if value else []
+    if len(pairs) > 10 or not all(re.fullmatch(r"[^=&\s]+=[^=&\s]*", pair) for pair in pairs):
+        raise ValueError
+    return header(value)
+
+
+def account(value: str) -> str:
+    """an AWS account: twelve digits"""
+    if value and not re.fullmatch(r"[0-9]{12}", value):
+        raise ValueError
+    return value
 
 
 def nearest(word: str, known: Mapping[str, object]) -> str:

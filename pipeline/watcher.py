@@ -1,123 +1,70 @@
-"""Watch → QueuedForUpload → the shared queue.
+"""Watch → QueuedForUpload: what is complete is claimed, a batch at a time.
 
-A full scan is the mechanism; kernel events only make it start sooner. The watcher, and only it, lists QueuedForUpload
-and offers what lies there: at start, and again and again, because an offer may be lost and the folder is the truth.
+A full scan is the mechanism; kernel events only make it start sooner.
 """
 
 import fnmatch
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
+from pipeline.claims import Candidate, Claims
 from pipeline.completeness import Completeness
+from pipeline.durability import Durability
 from pipeline.folders import is_regular
-from pipeline.names import printable
+from pipeline.names import within
+from pipeline.offers import Offers
 from pipeline.spool import Spool
+from pipeline.told import Told
 
-log = logging.getLogger(__name__)
-
-_BATCH = 128
-"""Files claimed together: they are open at once (a process may often have only 1,024) and share their fsyncs."""
-_SYNC_THREADS = 8
-
-
-class _Candidate(NamedTuple):
-    """A file that was judged complete, open; `status` is what was judged."""
-
-    path: str
-    fd: int
-    status: os.stat_result
-
-
-class _Told:
-    """Problems in one folder: each is told once, until a look no longer finds it."""
-
-    def __init__(self, top: Path) -> None:
-        self._top = top
-        self._before: set[str] = set()
-        self._now: set[str] = set()
-
-    def warn(self, path: str, problem: str) -> None:
-        """Tell of a file or folder below, unless it was told."""
-        if path not in self._before and path not in self._now:
-            log.warning("%s %s", self._top / path, problem)
-        self._now.add(path)
-
-    def complain(self, path: str, error: OSError) -> None:
-        """Tell of a folder that cannot be listed."""
-        self.warn(path, f"this folder cannot be read, its files wait: {error.strerror}")
-
-    def end_look(self) -> None:
-        """Forget what this look did not find."""
-        self._before, self._now = self._now, set()
+_FIRST_BATCH, _GROWTH = 16, 4
+"""The first files of a scan are on their way soon; after that, the more together, the less each costs."""
+MOST = 1024
+"""Descriptors of one batch, beyond which nothing is gained."""
 
 
 class Watcher:
-    """One turn: claim what is complete in Watch, offer what lies in QueuedForUpload."""
+    """One turn: claim what is complete in Watch and hand it on to be offered."""
 
     def __init__(
         self,
         spool: Spool,
         completeness: Completeness,
-        offer: Callable[[str], bool],
+        offers: Offers,
         *,
         ignore: Iterable[str] = (),
-        condemned: Iterable[str] = (),
-        report: Callable[[str, str], None] = lambda _what, _path: None,
+        batch: int = MOST // 2,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`offer` gives a path to the uploaders; False if they have enough.
-
-        `condemned`: paths that end processes, to be set aside; `report("end", path)` is told once that is done.
-        """
-        self._spool, self._completeness, self._offer = spool, completeness, offer
-        self._ignored = _pattern(ignore)
-        self._condemned, self._report = set(condemned), report
-        self._offered: set[str] = set()
-        self._watch_told, self._queue_told = _Told(spool.watch.path), _Told(spool.queued.path)
-        self._pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
+        """`batch`: how many descriptors may be open at once for it. `stopped`: whether a scan is to be cut short."""
+        self._spool, self._completeness, self._offers = spool, completeness, offers
+        self._ignored, self._batch, self._stopped = _pattern(ignore), min(batch, MOST), stopped
+        self._durability = Durability(together=spool.watch.facilities.together)
+        self._told = Told(spool.watch.path)
         self.pending = 0
         """Files that the last scan saw and left, because they are not complete yet."""
-        self.queued = 0
-        """Files that the last sweep saw in QueuedForUpload."""
+        self.left = 0.0
+        """The share of what the last scan saw that it did not take."""
+        self._seen = 0
 
     def scan(self) -> int:
         """Claim and offer every complete file in Watch; how many."""
-        self.pending = 0
-        claimed = 0
-        present: set[str] = set()
-        candidates = self._candidates(present)
-        while batch := list(islice(candidates, _BATCH)):
-            claimed += self._claim(batch)
-        self._completeness.forget_except(present)
-        self._watch_told.end_look()
+        self.pending = self._seen = claimed = 0
+        files, room, more = self._files(), _FIRST_BATCH, True
+        while more:
+            with Claims(self._spool, self._durability, self._told.warn) as batch:
+                more = self._gather(batch, files, min(room, self._batch))
+                claimed += self._claim(batch) if batch.files else 0
+            room *= _GROWTH
+        self._completeness.end_look()
+        self._told.end_look()
+        self.left = 1 - claimed / self._seen if self._seen else 1.0
         return claimed
-
-    def sweep(self, *, again: bool) -> None:
-        """Offer what lies in QueuedForUpload and was not offered yet; with `again` whatever lies there."""
-        present = set()
-        for path, is_file in self._spool.queued.walk(self._queue_told.complain):
-            if is_file:
-                present.add(path)
-            else:
-                self._queue_told.warn(path, "is no regular file: it is not sent; take it away")
-        self._queue_told.end_look()
-        self._offered = set() if again else self._offered & present
-        self.queued = len(present)
-        condemned = self._condemned & present
-        for path in sorted(condemned):
-            self._condemn(path)
-        for path in sorted(present - self._offered - condemned):
-            if not self._offer_one(path):
-                break
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown()
+        self._durability.close()
 
     def removed(self) -> list[Path]:
         """The folders whose path leads elsewhere now, or nowhere: what is done in them reaches nobody."""
@@ -125,111 +72,56 @@ class Watcher:
         folders = (spool.watch, spool.queued, spool.uploaded, spool.failed)
         return [folder.path for folder in folders if not folder.is_current()]
 
-    def _candidates(self, present: set[str]) -> Iterator[_Candidate]:
-        """Each complete file in Watch."""
-        for path, is_file in self._spool.watch.walk(self._watch_told.complain):
-            if self._ignored(path):
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Each file in Watch, as its folder and its name, until the scan is to be cut short."""
+        for head, names, others, _ in self._spool.watch.walk(self._told.complain):
+            if head and self._ignored(head):
                 continue
-            present.add(path)
-            if not is_file:
-                self._watch_told.warn(path, "is no regular file: never opened, never followed, left where it is")
-                continue
-            fd = self._open(path)
-            if fd is None:
-                continue
-            status = os.fstat(fd)
-            if is_regular(status) and self._completeness.judge(path, fd):
-                yield _Candidate(path, fd, status)
-            else:
-                self.pending += 1
-                os.close(fd)
+            self._seen += len(names) + len(others)
+            for name in others:
+                if not self._ignored(name):
+                    problem = "is no regular file: never opened, never followed, left where it is"
+                    self._told.warn(within(head, name), problem)
+            for name in names:
+                if self._stopped():
+                    return
+                if not self._ignored(name):
+                    yield head, name
 
-    def _open(self, path: str) -> int | None:
+    def _gather(self, batch: Claims, files: Iterator[tuple[str, str]], room: int) -> bool:
+        """Look at files until enough of them are complete; False once all were looked at."""
+        for head, name in files:
+            self._look(batch, head, name)
+            if batch.weight() >= room:
+                return True
+        return False
+
+    def _look(self, batch: Claims, head: str, name: str) -> None:
         try:
-            return self._spool.watch.open(path)
+            fd = batch.open(head, name)
         except FileNotFoundError:
-            return None
+            return
         except OSError as error:
-            self._watch_told.warn(path, f"cannot be opened, it waits: {error.strerror}; let this user read it")
-            return None
+            problem = f"cannot be opened, it waits: {error.strerror}; let this user read it"
+            self._told.warn(within(head, name), problem)
+            return
+        status = os.fstat(fd)
+        if is_regular(status) and self._completeness.judge(within(head, name), fd, status):
+            batch.files.append(Candidate(head, name, fd, status))
+        else:
+            self.pending += 1
+            os.close(fd)
 
-    def _claim(self, batch: list[_Candidate]) -> int:
-        """Steps 2: contents durable, renamed, folders durable, offered."""
+    def _claim(self, batch: Claims) -> int:
+        claimed = batch.take()
+        self.pending += batch.changed
         try:
-            synced = self._pool.map(self._sync, batch) if self._spool.watch.durable else [None] * len(batch)
-            whole = [self._is_synced(item, error) for item, error in zip(batch, synced, strict=True)]
-            claims = {
-                item.path: claimed
-                for item, is_whole in zip(batch, whole, strict=True)
-                if is_whole and (claimed := self._claim_one(item))
-            }
-        finally:
-            for item in batch:
-                os.close(item.fd)
-        try:
-            self._spool.sync_claims(claims)
+            batch.sync_folders()
         except OSError as error:
-            self._queue_told.warn("", f"a power cut may undo the last moves to this folder: {error}")
-            return len(claims)  # the sweep offers them
-        for path in claims.values():
-            self._offer_one(path)
-        return len(claims)
-
-    @staticmethod
-    def _sync(item: _Candidate) -> OSError | None:
-        try:
-            os.fsync(item.fd)
-        except OSError as error:
-            return error
-        return None
-
-    def _is_synced(self, item: _Candidate, error: OSError | None) -> bool:
-        if error is not None:
-            self._watch_told.warn(item.path, f"cannot be made durable, it waits: {error}; look at the disk")
-        return error is None
-
-    def _claim_one(self, item: _Candidate) -> str | None:
-        """The path it has in QueuedForUpload; None if it is no longer what was judged, and waits for the next look."""
-        path = item.path
-        try:
-            if not self._is_what_was_judged(item):
-                self.pending += 1
-                return None
-            claimed = self._spool.claim(path)
-            if claimed is None:
-                log.info("was taken before, and only its name had been left in Watch: %s", path)
-            return claimed
-        except FileNotFoundError:
-            log.info("vanished from Watch before it was taken: %s", path)
-        except OSError as error:
-            self._watch_told.warn(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
-        return None
-
-    def _is_what_was_judged(self, item: _Candidate) -> bool:
-        status, judged = self._spool.watch.status(item.path), item.status
-        return (
-            status is not None
-            and os.path.samestat(status, judged)
-            and (status.st_size, status.st_mtime_ns) == (judged.st_size, judged.st_mtime_ns)
-        )
-
-    def _offer_one(self, path: str) -> bool:
-        taken = self._offer(path)
-        if taken:
-            self._offered.add(path)
-        return taken
-
-    def _condemn(self, path: str) -> None:
-        with self._spool.take(path) as queued:
-            if queued is None:
-                return
-            reason = "three processes that worked on this file alone ended while they did"
-            failed = self._spool.fail(
-                queued, {"path": printable(path), "reason": reason, "next": "report it, then retry"}
-            )
-        self._condemned.discard(path)
-        self._report("end", path)
-        log.error("set aside %s: %s", f"{self._spool.failed.path}/{failed}", reason)
+            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}")
+            return len(claimed)  # the sweep offers them
+        self._offers.put(claimed)
+        return len(claimed)
 
 
 def _pattern(patterns: Iterable[str]) -> Callable[[str], bool]:
@@ -238,4 +130,4 @@ def _pattern(patterns: Iterable[str]) -> Callable[[str], bool]:
     if not expressions:
         return lambda _path: False
     matches = re.compile("|".join(expressions)).match
-    return lambda path: any(matches(part) for part in path.split("/"))
+    return lambda path: any(map(matches, path.split("/")))

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from pipeline.aws.checksum import crc64nvme_of
@@ -130,6 +131,10 @@ class FakeStore:
         self._end("upload", key)
         return stored
 
+    def begin_upload(self, content: Content, key: str, metadata: Mapping[str, str]) -> Future[StoredObject]:
+        """See ports.ObjectStore."""
+        return _begun(lambda: self.upload(content, key, metadata))
+
     def look(self, key: str) -> StoredObject | None:
         """See ports.ObjectStore."""
         self._begin("look", key)
@@ -139,7 +144,13 @@ class FakeStore:
         return found.stored if found else None
 
     def download(
-        self, key: str, fd: int, *, version_id: str | None = None, cancelled: Callable[[], bool] = _never
+        self,
+        key: str,
+        fd: int,
+        *,
+        size: int | None = None,
+        version_id: str | None = None,
+        cancelled: Callable[[], bool] = _never,
     ) -> StoredObject:
         """See ports.ObjectStore."""
         if cancelled():
@@ -155,6 +166,13 @@ class FakeStore:
         if cancelled():
             raise CancelledError(f"GET {key}: stopped")
         return found[-1].stored
+
+    def begin_download(self, key: str, fd: int, *, size: int | None, version_id: str | None) -> Future[StoredObject]:
+        """See ports.ObjectStore."""
+        return _begun(lambda: self.download(key, fd, size=size, version_id=version_id))
+
+    def cancel(self) -> None:
+        """See ports.ObjectStore: nothing is ever under way."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """See ports.ObjectStore."""
@@ -405,6 +423,20 @@ class FakeQueue:
             if message.receipt == receipt and receipt:
                 return message
         return ReceiptError(f"{receipt}: this receipt is not valid any more")
+
+
+def _begun(work: Callable[[], StoredObject]) -> Future[StoredObject]:
+    """As a transfer engine does it: in a thread that is nobody's."""
+    future: Future[StoredObject] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001  # not hidden: whoever waits for the future raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _invalid(message: Message) -> RelayError | None:

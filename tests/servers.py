@@ -192,7 +192,8 @@ def seaweedfs(folder: Path) -> Server:
     listen += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.localSocket={folder}/s3", f"-filer.localSocket={folder}/f"]
     off = ["s3.autoCreateBucket", "s3.allowDeleteBucketNotEmpty", "admin.ui", "webdav", "master.telemetry"]
     zero = ["s3.port.iceberg", "s3.port.lance", "volume.preStopSeconds"]
-    rest = [*(f"-{option}=false" for option in off), *(f"-{option}=0" for option in zero)]
+    # Each bucket takes volumes of its own; as many as would fit the disk if they were full are soon used up by tests.
+    rest = [*(f"-{option}=false" for option in off), *(f"-{option}=0" for option in zero), "-volume.max=9999"]
     command = [weed() or "weed", f"-logdir={folder}", "mini", f"-dir={folder}/data", *listen, *rest]
     env = {"AWS_ACCESS_KEY_ID": "weed", "AWS_SECRET_ACCESS_KEY": "secret"}  # the ones it will ask for
     return Server(folder, ports[0], Credentials("weed", "secret"), command, env, _stores)

@@ -3,42 +3,38 @@
 import base64
 import os
 
-from awscrt.checksums import crc64nvme as _crc64nvme  # type: ignore[import-untyped]  # it ships no types
+from awscrt import checksums  # type: ignore[import-untyped]  # it ships no types
 
 _CHUNK = 1024 * 1024
 
 
-class Crc64Nvme:
-    """A checksum that grows with what is added to it."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def add(self, data: bytes) -> None:
-        """Continue with these bytes."""
-        self._value = _crc64nvme(data, self._value)
-
-    def __str__(self) -> str:
-        return base64.b64encode(self._value.to_bytes(8, "big")).decode()
-
-
 def crc64nvme(fd: int) -> str:
     """The checksum of a whole file; reads by position."""
-    checksum, offset = Crc64Nvme(), 0
-    while chunk := os.pread(fd, _CHUNK, offset):
-        checksum.add(chunk)
+    value, offset = 0, 0
+    size = min(os.fstat(fd).st_size + 1, _CHUNK)  # a buffer of the whole chunk costs more than to read a small file
+    while chunk := os.pread(fd, size, offset):
+        value = checksums.crc64nvme(chunk, value)
         offset += len(chunk)
-    return str(checksum)
+    return as_text(value)
 
 
 def crc64nvme_of(data: bytes) -> str:
     """The checksum of bytes in memory."""
-    checksum = Crc64Nvme()
-    checksum.add(data)
-    return str(checksum)
+    return as_text(crc64nvme_value(data))
 
 
 def crc64nvme_value(data: bytes) -> int:
     """The same as a number."""
-    value: int = _crc64nvme(data)
+    value: int = checksums.crc64nvme(data)
     return value
+
+
+def combine_crc64nvme(first: int, second: int, second_size: int) -> int:
+    """The checksum of two pieces, one after the other, from theirs; `second_size` in bytes."""
+    value: int = checksums.combine_crc64nvme(first, second, second_size)
+    return value
+
+
+def as_text(value: int) -> str:
+    """A checksum as S3's headers have it."""
+    return base64.b64encode(value.to_bytes(8, "big")).decode()

@@ -1,11 +1,15 @@
-"""botocore's errors → the few kinds the workers know, with a text that says what happened, where, and what to do."""
+"""botocore's and awscrt's errors → the few kinds the workers know; their text says what happened, where, what to do."""
 
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from awscrt.exceptions import AwsCrtError  # type: ignore[import-untyped]  # it ships no types
+from awscrt.s3 import S3ResponseError  # type: ignore[import-untyped]
 from botocore import exceptions as boto
+from botocore.awsrequest import HeadersDict
+from botocore.parsers import RestXMLParser
 from urllib3.exceptions import HTTPError
 
 from pipeline.names import printable
@@ -31,8 +35,10 @@ _QUEUE = "create the queue, or correct aws_sqs and aws_region"
 _BUCKET = "create the bucket, or correct aws_s3_bucket; the program never creates one"
 _KMS_KEY = "check that the KMS key exists, is enabled, and may be used by this identity"
 _ENDPOINT = "check that the endpoint is up, aws_endpoint_url, aws_region and the network"
+_CERTIFICATE = "check the endpoint's certificate, or give its authority in AWS_CA_BUNDLE"
 _CHAIN = "set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
 
+NO_RANGE = "InvalidRange"
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "401"}
 """The identity is known and may not."""
 _PAUSED = dict.fromkeys(DENIED, _PERMISSIONS) | {
@@ -62,6 +68,7 @@ _CODES: dict[str, type[RelayError]] = {
     **dict.fromkeys(("ReceiptHandleIsInvalid", "MessageNotInflight"), ReceiptError),
     **dict.fromkeys(("EntityTooLarge", "KeyTooLongError", "MetadataTooLarge", "InvalidMessageContents"), NeverError),
     "BatchRequestTooLong": NeverError,
+    NO_RANGE: NeverError,  # a message says that it has a size, and it has none
     # SQS and S3 say these with HTTP 403, which otherwise means everything.
     **dict.fromkeys(("RequestThrottled", "OverLimit", "InvalidObjectState"), LaterError),
     **dict.fromkeys(_PAUSED, PausedError),
@@ -85,8 +92,27 @@ _ADVICE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError), _CHAIN),
     ((boto.TokenRetrievalError, boto.SSOError), _RENEW),
     ((boto.NoRegionError, boto.InvalidRegionError), "correct aws_region"),
-    ((boto.SSLError,), "check the endpoint's certificate, or give its authority in AWS_CA_BUNDLE"),
+    ((boto.SSLError,), _CERTIFICATE),
     ((boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionClosedError), _ENDPOINT),
+)
+# The runtime's errors that did not come from the service, by the beginning of their names.
+_CRT: tuple[tuple[tuple[str, ...], type[RelayError], str], ...] = (
+    (("AWS_ERROR_S3_CANCELED",), CancelledError, ""),
+    (("AWS_AUTH_CREDENTIALS", "AWS_AUTH_SIGNING_NO_CREDENTIALS"), PausedError, _CHAIN),
+    (("AWS_IO_TLS_",), PausedError, _CERTIFICATE),
+    (
+        (
+            "AWS_IO_DNS_",
+            "AWS_IO_SOCKET_CONNECTION_REFUSED",
+            "AWS_IO_SOCKET_TIMEOUT",
+            "AWS_IO_SOCKET_NO_ROUTE_TO_HOST",
+            "AWS_IO_SOCKET_NETWORK_DOWN",
+            "AWS_IO_SOCKET_CONNECT_ABORTED",
+        ),
+        PausedError,
+        _ENDPOINT,
+    ),
+    (("AWS_IO_", "AWS_ERROR_HTTP_"), LaterError, _ENDPOINT),
 )
 _TEXT_LIMIT = 300
 _SECRETS = (
@@ -96,8 +122,10 @@ _SECRETS = (
 )
 
 
-def code_of(error: Exception) -> str:
+def code_of(error: BaseException | None) -> str:
     """The service's error code; "" if the error did not come from the service."""
+    if isinstance(error, S3ResponseError):
+        error = client_error(error)
     return _answer(error)[0] if isinstance(error, boto.ClientError) else ""
 
 
@@ -143,7 +171,11 @@ def describe_entry(failed: Mapping[str, Any], what: str) -> RelayError:
 
 
 def translate(error: Exception, what: str) -> RelayError:
-    """The RelayError for any error of botocore or urllib3, its text naming `what` was tried."""
+    """The RelayError for any error of botocore, awscrt or urllib3, its text naming `what` was tried."""
+    if isinstance(error, S3ResponseError):
+        error = client_error(error)
+    elif isinstance(error, AwsCrtError):
+        return _translate_crt(error, what)
     text = describe(error, what)
     if isinstance(error, boto.ClientError):
         code, message = _answer(error)
@@ -155,12 +187,23 @@ def translate(error: Exception, what: str) -> RelayError:
 
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise whatever botocore raises inside as its RelayError."""
+    """Raise whatever botocore or awscrt raise inside as its RelayError."""
     try:
         yield
     # botocore lets some of urllib3's errors pass while a body is read: one of TLS, for instance.
-    except (boto.ClientError, boto.BotoCoreError, HTTPError) as error:
+    except (boto.ClientError, boto.BotoCoreError, HTTPError, AwsCrtError) as error:
         raise translate(error, what) from error
+
+
+def client_error(error: S3ResponseError) -> boto.ClientError:
+    """An answer of the service that the runtime received, as botocore would have raised it."""
+    no_shape: Any = None  # it is asked for where an error has members of its own, which none of S3's has
+    response: dict[str, Any] = {
+        "status_code": error.status_code,
+        "headers": HeadersDict(error.headers or ()),
+        "body": error.body or b"",
+    }
+    return boto.ClientError(RestXMLParser().parse(response, no_shape), error.operation_name or "S3")
 
 
 def status_of(error: boto.ClientError) -> int:
@@ -172,6 +215,13 @@ def stop_if(cancelled: bool, what: str) -> None:
     """CancelledError if the program is stopping."""
     if cancelled:
         raise CancelledError(f"{what}: stopped, to be taken up again")
+
+
+def _translate_crt(error: AwsCrtError, what: str) -> RelayError:
+    kind, advice = next(
+        ((kind, advice) for names, kind, advice in _CRT if error.name.startswith(names)), (LaterError, "")
+    )
+    return kind(f"{what}: {_clean(error.message)} ({error.name})" + (f"; {advice}" if advice else ""))
 
 
 def _answer(error: boto.ClientError) -> tuple[str, str]:

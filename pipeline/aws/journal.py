@@ -1,77 +1,103 @@
-"""The multipart uploads under way: noted durably, so that what a kill or a dead network leaves can be aborted.
+"""The multipart uploads under way: noted durably before their first part, so that they can go on, or be aborted.
 
-Each is a small file, locked by the process that uploads. A record nobody has locked is of an upload nobody continues.
+Each is a small file, locked by the process that uploads. A record nobody has locked is of an upload that was cut off.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.kernel import fsync_path, try_lock
 
 
-class Journal:
-    """The records of one bucket's uploads. Several processes and threads share the folder."""
+@dataclass(frozen=True)
+class Record:
+    """One upload, and exactly what it is of: the same key, drop and content only ever go on with it."""
 
-    def __init__(self, folder: Path, bucket: str, abort: Callable[[str, str], bool]) -> None:
-        """`abort(key, upload id)` says whether the upload is gone."""
-        self._folder, self._bucket, self._abort = folder, bucket, abort
+    bucket: str
+    key: str
+    upload_id: str
+    drop_id: str
+    crc64nvme: str
+    size: int
+    part_size: int
+    created: float
+    """Seconds since the epoch."""
+
+    def is_of(self, other: "Record") -> bool:
+        """Whether both would send the same parts to the same place."""
+        same = dataclasses.replace(other, upload_id=self.upload_id, created=self.created)
+        return self == same
+
+
+class Noted:
+    """A record in the hands of this process."""
+
+    def __init__(self, path: Path, record: Record) -> None:
+        self.record = record
+        self._path = path
+
+    def forget(self) -> None:
+        """The upload is completed or aborted."""
+        self._path.unlink(missing_ok=True)
+
+
+class Journal:
+    """The records of all uploads. Several processes and threads share the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def noted(self, key: str, upload: str) -> Iterator[None]:
-        """Note an upload before its first part; it is aborted unless the block ends well.
-
-        An upload that cannot be aborted now, as the network is down, stays noted.
-        """
-        record = self._folder / f"{secrets.token_hex(12)}.json"
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(self._written(record, key, upload))
-                yield
-            except BaseException:
-                if self._abort(key, upload):
-                    record.unlink(missing_ok=True)
-                raise
-            record.unlink(missing_ok=True)
-
-    def abandon(self) -> int:
-        """Abort the uploads whose process is gone; how many."""
-        records = sorted(self._folder.glob("*.json")) + sorted(self._folder.glob("*.new"))
-        return sum(self._abandon(record) for record in records)
-
-    @contextlib.contextmanager
-    def _written(self, record: Path, key: str, upload: str) -> Iterator[None]:
-        """A record that appears whole and locked, and stays locked while the block runs."""
-        new = record.with_suffix(".new")
+    def written(self, record: Record) -> Iterator[Noted]:
+        """A record that appears whole and locked, durably, and stays locked while the block runs."""
+        path = self._folder / f"{secrets.token_hex(12)}.json"
+        new = path.with_suffix(".new")
         with new.open("x", encoding="utf-8") as file:
             try_lock(file.fileno())
             try:
-                json.dump({"bucket": self._bucket, "key": key, "upload_id": upload}, file)
+                json.dump(dataclasses.asdict(record), file)
                 file.flush()
                 os.fsync(file.fileno())
-                new.rename(record)
+                new.rename(path)
             except BaseException:
                 new.unlink(missing_ok=True)
                 raise
             fsync_path(self._folder)
-            yield
+            yield Noted(path, record)
 
-    def _abandon(self, record: Path) -> int:
-        with contextlib.suppress(FileNotFoundError), record.open("r+", encoding="utf-8") as file:
-            if not try_lock(file.fileno()):
-                return 0
+    def cut_off(self) -> Iterator[Noted]:
+        """Each record of an upload whose process is gone, locked while it is looked at."""
+        for path in sorted([*self._folder.glob("*.json"), *self._folder.glob("*.new")]):
+            with self._taken(path) as noted:
+                if noted is not None:
+                    yield noted
+
+    @contextlib.contextmanager
+    def _taken(self, path: Path) -> Iterator[Noted | None]:
+        with contextlib.ExitStack() as opened:
             try:
-                noted = json.load(file)
-                bucket, key, upload = noted["bucket"], noted["key"], noted["upload_id"]
-            except (ValueError, KeyError, TypeError):  # killed while it was written, before the first part
-                record.unlink(missing_ok=True)
-                return 0
-            if bucket != self._bucket or not self._abort(key, upload):
-                return 0
-            record.unlink(missing_ok=True)
-            return 1
-        return 0
+                file = opened.enter_context(path.open("r+", encoding="utf-8"))
+            except FileNotFoundError:
+                yield None
+                return
+            if not try_lock(file.fileno()) or not os.fstat(file.fileno()).st_nlink:
+                yield None
+                return
+            record = _read(file.read())
+            if record is None:  # killed while it was written, before the first part, or of an older program
+                path.unlink(missing_ok=True)
+            yield Noted(path, record) if record else None
+
+
+def _read(text: str) -> Record | None:
+    try:
+        return Record(**json.loads(text))
+    except (ValueError, TypeError):
+        return None

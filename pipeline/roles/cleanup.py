@@ -45,7 +45,7 @@ def _remove(left: Left, context: Context) -> None:
         messages = sum(
             cleanup.remove_messages(queue, store.bucket, prefix, patience) for queue in aws.existing_queues()
         )
-        store.abandon_uploads()
+        store.abandon_uploads(0)
         objects = cleanup.remove_objects(store, prefix, left.run, () if left.in_place else (f"{prefix}{STORE_PROBE}",))
     folders = cleanup.remove_folders(left, settings)
     where = ", ".join(map(str, folders)) or "no folder"

@@ -4,8 +4,8 @@ import logging
 import time
 
 from aws_util import Aws
-from pipeline.aws.classic import ClassicStore
 from pipeline.aws.sqs import Queue
+from pipeline.aws.store import S3Store
 from pipeline.local_aws import EmbeddedAwsTimeoutError
 from pipeline.ports import RelayError, StartupError
 from pipeline.process import Context, Stop
@@ -23,7 +23,7 @@ def aws_of(context: Context) -> Aws:
     return Aws(context.settings, context.embedded.url if context.embedded else "")
 
 
-def connect(context: Context, stop: Stop, concurrency: int, *, writes: bool) -> tuple[ClassicStore, Queue]:
+def connect(context: Context, stop: Stop, concurrency: int, *, writes: bool) -> tuple[S3Store, Queue]:
     """The clients of this process, made once. An endpoint that went away since the start is waited for.
 
     StopRequested if the program is to stop meanwhile.
@@ -42,7 +42,7 @@ def connect(context: Context, stop: Stop, concurrency: int, *, writes: bool) -> 
             time.sleep(min(30.0, failures))
 
 
-def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[ClassicStore, Queue]:
+def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[S3Store, Queue]:
     """The same for those who have to give an account: being asked to stop does not end them.
 
     StartupError if the endpoint is away by then, or for so many seconds.
@@ -60,6 +60,6 @@ def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[Clas
         time.sleep(_AGAIN_SECONDS)
 
 
-def _clients(context: Context, concurrency: int, *, writes: bool) -> tuple[ClassicStore, Queue]:
+def _clients(context: Context, concurrency: int, *, writes: bool) -> tuple[S3Store, Queue]:
     aws = aws_of(context)
-    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes), aws.queue(concurrency)
+    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes), aws.queue()

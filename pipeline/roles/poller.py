@@ -33,7 +33,7 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         settings.aws_s3_folder,
         crc64nvme,
         functools.partial(keep_message, settings.failed_messages),
-        threads=settings.download_concurrency,
+        concurrency=settings.download_concurrency,
         visibility=settings.visibility_seconds,
         waiting=stop.waiting,
     )

@@ -4,20 +4,21 @@ import functools
 import queue
 from typing import Any
 
-from aws_util import crc64nvme
+from aws_util import crc64nvme, crc64nvme_of
 from pipeline import kernel
 from pipeline.link import Link
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
 from pipeline.roles.spool import open_spool
-from pipeline.uploader import Route, Uploader, log
+from pipeline.storing import Checksums, Route
+from pipeline.uploader import Uploader, log
 
 
 def run(context: Context, link: Link, stop: Stop) -> None:
     """Upload what is offered until SIGTERM, then finish what is in hand."""
     settings = context.settings
     store, messages = connect(context, stop, settings.upload_concurrency, writes=True)
-    if abandoned := store.abandon_uploads():
+    if abandoned := store.abandon_uploads(settings.multipart_max_age_hours * 3600):
         log.info("aborted %d multipart uploads that an earlier run left", abandoned)
     spool = open_spool(settings)
     believed = spool.queued.facilities.lease and settings.completion_check == "auto"
@@ -32,8 +33,8 @@ def run(context: Context, link: Link, stop: Stop) -> None:
             settings.on_name_conflict,
             dict(settings.aws_s3_extra_metadata),
         ),
-        crc64nvme,
-        threads=settings.upload_concurrency,
+        Checksums(crc64nvme, crc64nvme_of),
+        concurrency=settings.upload_concurrency,
         report=link.report,
         waiting=stop.waiting,
         is_being_written=kernel.is_being_written if believed else lambda _fd: None,
@@ -49,9 +50,9 @@ def run(context: Context, link: Link, stop: Stop) -> None:
         uploader.close(settings.shutdown_seconds)
 
 
-def _hint(hints: Any, seconds: float) -> str | None:
+def _hint(hints: Any, seconds: float) -> tuple[str, ...]:
     try:
-        path: str = hints.get(timeout=max(0.001, seconds))
+        paths: tuple[str, ...] = hints.get(timeout=max(0.001, seconds))
     except queue.Empty:
-        return None
-    return path
+        return ()
+    return paths

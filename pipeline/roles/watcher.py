@@ -2,19 +2,30 @@
 
 import contextlib
 import functools
+import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.completeness import Completeness
 from pipeline.events import watch_events
 from pipeline.link import Link
-from pipeline.process import Context, Stop
+from pipeline.offers import Offers
+from pipeline.process import Context, Stop, raise_descriptor_limit
 from pipeline.roles.spool import open_spool
-from pipeline.watcher import Watcher, log
+from pipeline.watcher import Watcher
+
+log = logging.getLogger(__name__)
 
 _ONCE_SECONDS = 0.1
+_FEED_SECONDS = 0.02
+"""How often it is tried whether the uploaders have room again: 128 offers of one path each last about as long."""
+_SWEEPS = 10
+"""Intervals after which even an uploaders' queue that is never empty keeps nothing from being offered again."""
+_OTHERS = 256
+"""Descriptors that are not the watcher's to use for a batch."""
 
 
 def run(context: Context, link: Link, stop: Stop) -> None:
@@ -24,48 +35,67 @@ def run(context: Context, link: Link, stop: Stop) -> None:
     spool = open_spool(settings)
     log.info("kernel       %s", spool.watch.facilities.describe())
     leases = spool.watch.facilities.lease and settings.completion_check == "auto"
+    offers = Offers(spool, functools.partial(_offer, link.shared), condemned=link.condemned, report=link.report)
     watcher = Watcher(
         spool,
         Completeness(leases=leases, settle_seconds=settings.settle_seconds, minimum_age=settings.minimum_age_seconds),
-        functools.partial(_offer, link.shared),
+        offers,
         ignore=settings.ignore_patterns,
-        condemned=link.condemned,
-        report=link.report,
+        batch=max(16, raise_descriptor_limit() - _OTHERS),
+        stopped=lambda: stop.requested,
     )
     wake = threading.Event()
     with watch_events(spool.watch.path, wake), contextlib.closing(watcher):
-        _loop(watcher, link.shared, wake, stop, settings.sleep_watch_local_folder, once=context.once)
+        _loop(watcher, offers, link.shared, wake, stop, settings.sleep_watch_local_folder, once=context.once)
 
 
-def _loop(watcher: Watcher, hints: Any, wake: threading.Event, stop: Stop, interval: float, *, once: bool) -> None:
+def _loop(
+    watcher: Watcher, offers: Offers, hints: Any, wake: threading.Event, stop: Stop, interval: float, *, once: bool
+) -> None:
     sweep_at = 0.0
     while not stop.requested:
         wake.clear()
-        if removed := watcher.removed():
-            log.error(
-                "removed or replaced while the program ran: %s; this process ends, the next one uses what is there now",
-                ", ".join(map(str, removed)),
-            )
-            raise SystemExit(1)
+        _refuse_removed(watcher)
         started = time.monotonic()
-        claimed = watcher.scan()
-        if due := started >= sweep_at:
+        # Offers may be lost, or be in the hands of an uploader that died: with an empty queue all are made again.
+        if started >= sweep_at and (hints.empty() or started >= sweep_at + _SWEEPS * interval):
             sweep_at = started + interval
-        if due or once:
-            # Offers may be lost, or be in the hands of an uploader that died: with an empty queue all are made again.
-            watcher.sweep(again=due and hints.empty())
-        if once and not claimed and not watcher.pending and not watcher.queued:
+            offers.sweep(again=True)
+        elif once:
+            offers.sweep(again=False)
+        claimed = watcher.scan()
+        if once and not claimed and not watcher.pending and not offers.queued:
             return
-        # Looking at a full folder takes time: rest as long as it took, however many events come meanwhile.
-        rest = min(time.monotonic() - started, interval)
+        # Looking at what stays in a full folder takes time: rest as long, however many events come meanwhile.
+        rest = watcher.left * (time.monotonic() - started)
+        _rest(offers, wake, stop, min(rest, interval), _ONCE_SECONDS if once else interval)
+
+
+def _refuse_removed(watcher: Watcher) -> None:
+    if removed := watcher.removed():
+        log.error(
+            "removed or replaced while the program ran: %s; this process ends, the next one uses what is there now",
+            ", ".join(map(str, removed)),
+        )
+        raise SystemExit(1)
+
+
+def _rest(offers: Offers, wake: threading.Event, stop: Stop, least: float, most: float) -> None:
+    """Wait for a wake-up, and meanwhile give the uploaders what they have room for."""
+    started = time.monotonic()
+    while (passed := time.monotonic() - started) < most:
+        pause = _FEED_SECONDS if offers.behind else most
         with stop.waiting():
-            time.sleep(rest)
-            wake.wait(_ONCE_SECONDS if once else interval - rest)
+            if passed < least:
+                time.sleep(min(least - passed, pause))
+            elif wake.wait(min(most - passed, pause)):
+                return
+        offers.feed()
 
 
-def _offer(hints: Any, path: str) -> bool:
+def _offer(hints: Any, paths: Sequence[str]) -> bool:
     try:
-        hints.put_nowait(path)
+        hints.put_nowait(tuple(paths))
     except queue.Full:
         return False
     return True

@@ -1,5 +1,6 @@
 """Kernel events through the real library: what wakes the watcher, and how soon."""
 
+import shutil
 import threading
 import time
 import warnings
@@ -66,3 +67,39 @@ def test_many_new_folders_are_no_trouble(folders: tuple[Path, Path]) -> None:
         while wake.wait(SOON):
             wake.clear()
     assert [str(warning.message) for warning in told] == []
+
+
+def test_our_own_work_is_not_heard(folders: tuple[Path, Path]) -> None:
+    """Looking at a file and taking it away wakes nobody: it would cost more than the claim itself."""
+    watch, queued = folders
+    for number in range(20):
+        (watch / f"{number}").write_bytes(b"1")
+    wake = threading.Event()
+    with watch_events(watch, wake):
+        for number in range(20):
+            (watch / f"{number}").read_bytes()
+            (watch / f"{number}").rename(queued / f"{number}")
+        assert not wake.wait(SOON)
+
+
+def test_folders_that_move_about_are_heard(folders: tuple[Path, Path]) -> None:
+    """Renamed within, the old name made anew, both removed, all of it again: what comes into them wakes each time."""
+    watch, _ = folders
+    wake = threading.Event()
+
+    def heard_in(place: Path) -> None:
+        while wake.wait(SOON):
+            wake.clear()
+        (place / "f").write_bytes(b"1")
+        woken(wake)
+
+    with watch_events(watch, wake):
+        for _ in range(2):
+            (watch / "1").mkdir()
+            (watch / "1").rename(watch / "2")
+            (watch / "1").mkdir()
+            heard_in(watch / "1")
+            heard_in(watch / "2")
+            shutil.rmtree(watch / "1")
+            shutil.rmtree(watch / "2")
+        heard_in(watch)

@@ -34,7 +34,7 @@ class World:
             wall=lambda: self.wall,
         )
         self.completeness = completeness
-        return lambda: completeness.judge("a", self.fd)
+        return lambda: completeness.judge("a", self.fd, os.fstat(self.fd))
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -81,11 +81,21 @@ def test_a_file_that_was_gone_settles_anew(world: World) -> None:
     judge = world.judge()
     judge()
     world.wait(5)
-    world.completeness.forget_except({"other"})
+    world.completeness.end_look()
+    world.completeness.end_look()  # a whole look without it
     assert not judge()
     world.wait(5)
-    world.completeness.forget_except({"a"})
+    world.completeness.end_look()
     assert judge()
+
+
+def test_what_the_kernel_answers_for_is_not_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is for files that have to wait, not for each of 100,000 that are claimed at once."""
+    monkeypatch.setattr(kernel, "is_being_written", lambda _fd: False)
+    assert world.judge(leases=True)()
+    assert world.completeness._seen == {}
+    assert not world.judge(leases=True, minimum_age=60.0)()
+    assert list(world.completeness._seen) == ["a"]
 
 
 def test_the_minimum_age(world: World) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.folders import Folder
-from pipeline.kernel import Facilities, create_unnamed, give_name, is_being_written, probe, rename_noreplace, try_lock
+from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.moves import move
 from tests.unit.places import PORTABLE, facilities_of, make, tree, write
 
@@ -197,8 +197,14 @@ def test_walk_yields_every_entry_that_is_no_folder(tmp_path: Path, kind: str) ->
     (folder.path / "loop").symlink_to(".")
     (folder.path / "d/out").symlink_to("/etc")
     (folder.path / "empty").mkdir()
-    found = {path for path, _ in folder.walk(refuse)}
-    assert found == {"a", "d/b", "d/e/c", "\n", "d/.relay/x", "loop", "d/out"}
+    found = {head: (files, others) for head, files, others, _ in folder.walk(refuse)}
+    assert found == {
+        "": (["\n", "a"], ["loop"]),
+        "d": (["b"], ["out"]),
+        "d/e": (["c"], []),
+        "d/.relay": (["x"], []),
+        "empty": ([], []),
+    }
 
 
 def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +221,8 @@ def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeyp
 
     monkeypatch.setattr(folder, "open", refuse_bad)
     complaints: list[str] = []
-    assert {path for path, _ in folder.walk(lambda path, _error: complaints.append(path))} == {"a", "d/e"}
+    found = folder.walk(lambda path, _error: complaints.append(path))
+    assert {(listing.head, *listing.files) for listing in found} == {("", "a"), ("d", "e")}
     assert complaints == ["bad"]
 
 
@@ -272,22 +279,8 @@ def test_the_probe_tells_the_truth_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_ways_in_use_are_told() -> None:
     """One phrase for each facility, in either state."""
-    assert PORTABLE.describe() == "link and unlink, component by component, hidden temporary files, settle time"
-    assert Facilities(True, True, True, True).describe() == "renameat2, openat2, O_TMPFILE, leases"
-
-
-def test_an_unnamed_file_gets_its_name_once(tmp_path: Path, kind: str) -> None:
-    """Invisible or hidden until then; a name that is taken is refused."""
-    folder = make(tmp_path, "one", kind)
-    fd, temp = create_unnamed(folder.fd, folder.facilities)
-    assert os.listdir(folder.path) == ([temp] if temp else [])
-    os.write(fd, b"content")
-    if not temp:
-        give_name(fd, folder.fd, "a")
-        with pytest.raises(FileExistsError):
-            give_name(fd, folder.fd, "a")
-        assert tree(folder.path) == {"a": b"content"}
-    os.close(fd)
+    assert PORTABLE.describe() == "link and unlink, component by component, settle time, file by file"
+    assert Facilities(True, True, True, True).describe() == "renameat2, openat2, leases, syncfs"
 
 
 def test_a_writer_is_noticed(tmp_path: Path) -> None:

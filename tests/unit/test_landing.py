@@ -35,7 +35,8 @@ class Machine:
         arrival = self.landing.open_arrival()
         os.pwrite(arrival.fd, body, 0)
         arrival.drop_id, arrival.path, arrival.checksum = drop_id, path, crc64nvme_of(body)
-        self.landing.keep(arrival, -1_000_000_001)
+        self.landing.prepare(arrival, -1_000_000_001)
+        assert self.landing.keep([arrival]) == [None]
         return arrival
 
     def publish(self, drop_id: str, path: str, body: bytes = b"content") -> str | OSError | None:
@@ -380,11 +381,11 @@ def test_a_published_file_that_was_moved_is_not_published_again(tmp_path: Path) 
 def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process starts between the making of a temporary file and its lock: what is then used has a name."""
     machine = Machine(tmp_path, "portable")
-    original = kernel.create_unnamed
+    original = kernel.create_hidden
     held: list[int] = []
 
-    def create(folder_fd: int, facilities: kernel.Facilities) -> tuple[int, str]:
-        fd, temp = original(folder_fd, facilities)
+    def create(folder_fd: int) -> tuple[int, str]:
+        fd, temp = original(folder_fd)
         if not held:  # about to be removed
             held.append(machine.landing.incoming.open(temp))
             assert try_lock(held[0])
@@ -393,7 +394,7 @@ def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytes
             Landing(machine.folder, crc64nvme).recover()
         return fd, temp
 
-    monkeypatch.setattr(kernel, "create_unnamed", create)
+    monkeypatch.setattr(kernel, "create_hidden", create)
     arrival = machine.landing.open_arrival()
     assert machine.incoming() == [arrival.temp]
     assert os.fstat(arrival.fd).st_nlink == 1
@@ -435,4 +436,4 @@ def test_the_content_is_durable_before_its_name(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(kernel, "rename_noreplace", rename)
     machine.publish("drop", "a")
-    assert order == ["file", "incoming", "rename", "target"]
+    assert order == ["file", "incoming"] * 2 + ["rename", "target"]  # once as it arrives, once as it gets its name

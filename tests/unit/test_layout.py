@@ -19,12 +19,13 @@ WORKERS = ("watcher", "uploader", "poller")
 AWS = {"boto3", "botocore", "awscrt", "s3transfer"}
 MOVES = {
     "rename", "renames", "replace", "link", "unlink", "remove", "rmdir", "removedirs", "rmtree", "move",
-    "_renameat2", "rename_noreplace", "give_name",
+    "_renameat2", "rename_noreplace",
 }  # fmt: skip
 # Who may move or remove anything, and why.
 MOVERS = {
     "pipeline/kernel.py": "the moves themselves, and the probes' own files",
     "pipeline/folders.py": "empty folders are tidied away",
+    "pipeline/claims.py": "a file of a batch, whose name is free in QueuedForUpload",
     "pipeline/moves.py": "the one move of the ingest side; a reason that could not be written whole",
     "pipeline/landing.py": "gives downloads their names and removes temporary files",
     "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
@@ -41,8 +42,10 @@ MOVERS = {
 LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
-    ("folders", "moves", "ledger", "aws"),
-    ("spool", "landing", "hand", "completeness", "dead_letters", "events"),
+    ("durability", "folders", "moves", "ledger", "aws"),
+    ("parents", "told"),
+    ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
+    ("storing", "acceptance", "acknowledger"),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor", "children"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import pacing
+from pipeline import pacing, poller
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.dead_letters import keep_message
 from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id
@@ -57,14 +57,14 @@ class Consume:
         self.poller = self.new_poller()
         self.numbers = 0
 
-    def new_poller(self, threads: int = 4) -> Poller:
+    def new_poller(self, concurrency: int = 4) -> Poller:
         """As after a restart."""
         keep = partial(keep_message, self.root / "FailedMessages")
-        poller = Poller(
-            self.queue, self.store, self.landing, self.prefix, crc64nvme, keep, threads=threads, visibility=60
+        made = Poller(
+            self.queue, self.store, self.landing, self.prefix, crc64nvme, keep, concurrency=concurrency, visibility=60
         )
-        poller.gate = Gate(base=0.001, cap=0.001)
-        return poller
+        made.gate = Gate(base=0.001, cap=0.001)
+        return made
 
     def announce(self, path: str, body: bytes, *, said: dict[str, Any] | None = None, key: str = "") -> Drop:
         """Store a drop as the uploader does, and announce it; `said` are attributes that lie."""
@@ -115,8 +115,11 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "delay", lambda *_values: 0.0)
 
 
-@pytest.fixture
-def consume(tmp_path: Path) -> Iterator[Consume]:
+@pytest.fixture(params=["by itself", "in a thread"])
+def consume(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Consume]:
+    """Both ways that a message can go: that of one small file, and that of all others."""
+    if request.param == "in a thread":
+        monkeypatch.setattr(poller, "_SMALL", -1)
     side = Consume(tmp_path)
     yield side
     side.poller.close(5)
@@ -439,10 +442,8 @@ def failing_publish(
     """Make DownloadedFromS3 refuse, as a full disk does, before anything is written."""
     original = side.landing.keep
 
-    def keep(arrival: Arrival, mtime_ns: int | None) -> None:
-        if error := fail([arrival]):
-            raise error
-        original(arrival, mtime_ns)
+    def keep(arrivals: Sequence[Arrival]) -> list[OSError | None]:
+        return [fail([arrival]) or original([arrival])[0] for arrival in arrivals]
 
     monkeypatch.setattr(side.landing, "keep", keep)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.aws.classic import MULTIPART_FROM
+from pipeline.aws.store import MULTIPART_FROM
 from pipeline.names import next_version
 from pipeline.soak.content import MIX, MULTIPART, File, Recipe, Sizes, file_of, first_difference, size, sizes
 

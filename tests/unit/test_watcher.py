@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fnmatch
 import logging
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from app_properties import Settings, known_keys
+from pipeline import kernel
+from pipeline.claims import Claims
 from pipeline.completeness import Completeness
+from pipeline.offers import Offers
 from pipeline.process import Stop
 from pipeline.spool import Spool
 from pipeline.watcher import Watcher
@@ -25,8 +30,8 @@ from tests.unit.places import make, note_fsyncs, tree, write
 class Side:
     """A watcher and the uploaders' queue, which has room for `room` paths."""
 
-    def __init__(self, root: Path, *, condemned: tuple[str, ...] = ()) -> None:
-        self.spool = Spool(*(make(root, name, "kernel") for name in ("Watch", "Queued", "Uploaded", "Failed")))
+    def __init__(self, root: Path, *, condemned: tuple[str, ...] = (), kind: str = "kernel", batch: int = 512) -> None:
+        self.spool = Spool(*(make(root, name, kind) for name in ("Watch", "Queued", "Uploaded", "Failed")))
         self.watch, self.queued = self.spool.watch.path, self.spool.queued.path
         self.now, self.room = 100.0, 1000
         self.offered: list[str] = []
@@ -37,20 +42,28 @@ class Side:
             minimum_age=0,
             clock=lambda: self.now,
         )
+        self.stopped = False
+        self.offers = Offers(
+            self.spool,
+            self.offer,
+            condemned=condemned,
+            report=lambda what, paths: self.reports.extend((what, path) for path in paths),
+        )
         self.watcher = Watcher(
             self.spool,
             completeness,
-            self.offer,
+            self.offers,
             ignore=str(known_keys()["General"]["ignorePatterns"]).split(),
-            condemned=condemned,
-            report=lambda what, path: self.reports.append((what, path)),
+            batch=batch,
+            stopped=lambda: self.stopped,
         )
 
-    def offer(self, path: str) -> bool:
-        if len(self.offered) >= self.room:
+    def offer(self, paths: Sequence[str]) -> bool:
+        if len(self.offered) + len(paths) > self.room:
             return False
-        assert (self.queued / path).is_file()  # what is offered lies there
-        self.offered.append(path)
+        assert 0 < len(paths) <= 32
+        assert all((self.queued / path).is_file() for path in paths)  # what is offered lies there
+        self.offered += paths
         return True
 
     def scan(self) -> int:
@@ -78,6 +91,88 @@ def test_complete_files_are_claimed_and_offered(side: Side) -> None:
     assert tree(side.watch) == {}
     assert len(tree(side.queued)) == 305
     assert side.scan() == 0
+
+
+@pytest.mark.parametrize("kind", ["kernel", "portable"])
+@pytest.mark.parametrize("durable", [True, False])
+def test_batches_are_bounded_by_what_is_open(tmp_path: Path, kind: str, durable: bool) -> None:
+    """Files in folders of their own, more than a batch has room for: each is taken, and nothing stays open."""
+    side = Side(tmp_path, kind=kind, batch=16)
+    for folder in (side.spool.watch, side.spool.queued):
+        folder.durable = durable
+    names = [*(f"{number}/a" for number in range(20)), *(f"many/{number}" for number in range(40))]
+    for name in names:
+        write(side.watch / name)
+    before, most = len(os.listdir("/dev/fd")), 0
+    original = side.watcher._claim
+
+    def claim(batch: Claims) -> int:
+        nonlocal most
+        claimed = original(batch)
+        most = max(most, len(os.listdir("/dev/fd")) - before)
+        return claimed
+
+    side.watcher._claim = claim  # type: ignore[method-assign]
+    assert side.scan() == 60
+    assert 0 < most <= 16 + 3 + 3  # and the folders above those that were made
+    assert len(os.listdir("/dev/fd")) == before
+    assert sorted(side.offered) == sorted(names)
+    side.watcher.close()
+
+
+def test_files_that_wait_in_many_folders(tmp_path: Path) -> None:
+    """A batch that is full of folders and has no file that is complete is not the end of a look."""
+    side = Side(tmp_path, kind="portable", batch=16)
+    for number in range(20):
+        write(side.watch / f"{number}/a")
+    assert side.watcher.scan() == 0
+    assert (side.watcher.pending, side.watcher.left) == (20, 1.0)
+    assert side.scan() == 20
+    side.watcher.close()
+
+
+def test_a_stop_cuts_a_scan_short(side: Side) -> None:
+    """What was taken until then is offered, the rest stays in Watch."""
+    for number in range(100):
+        write(side.watch / f"{number:02d}")
+    original = side.offers.put
+
+    def put(paths: list[str]) -> None:
+        original(paths)
+        side.stopped = True
+
+    side.offers.put = put  # type: ignore[method-assign]
+    first = side.watcher.scan() or side.scan()
+    assert 0 < first < 100
+    assert len(side.offered) == first
+    assert len(tree(side.watch)) == 100 - first
+
+
+def test_the_first_files_do_not_wait_for_the_others(side: Side) -> None:
+    """They are offered before most were looked at."""
+    for number in range(200):
+        write(side.watch / f"{number:03d}")
+    left: list[int] = []
+    original = side.offers.put
+
+    def put(paths: list[str]) -> None:
+        original(paths)
+        left.append(len(os.listdir(side.watch)))
+
+    side.offers.put = put  # type: ignore[method-assign]
+    side.scan()
+    assert left[0] >= 180
+    assert left[-1] == 0
+
+
+def test_what_stays_is_counted(side: Side) -> None:
+    """As a share of what was seen: ignored ones, too, cost every look."""
+    for name in ("a", "b", "c.tmp", "d.tmp"):
+        write(side.watch / name)
+    assert side.watcher.scan() in (0, 2)
+    side.now += 5
+    taken = side.watcher.scan()
+    assert side.watcher.left == (1.0 if taken == 0 else 0.5)
 
 
 def test_a_file_that_is_being_written_stays(side: Side) -> None:
@@ -135,14 +230,14 @@ def test_a_file_that_vanishes_is_nothing(side: Side, monkeypatch: pytest.MonkeyP
     """Taken away between the look and the move: the others go on."""
     for name in ("a", "b"):
         write(side.watch / name)
-    original = side.spool.claim
+    original = kernel.rename_noreplace
 
-    def claim(path: str) -> str | None:
-        if path == "a":
+    def rename(source_fd: int, source: str, *rest: Any) -> None:
+        if source == "a":
             (side.watch / "a").unlink(missing_ok=True)
-        return original(path)
+        original(source_fd, source, *rest)
 
-    monkeypatch.setattr(side.spool, "claim", claim)
+    monkeypatch.setattr(kernel, "rename_noreplace", rename)
     assert side.scan() == 1
     assert side.offered == ["b"]
 
@@ -153,15 +248,15 @@ def test_a_file_that_cannot_be_moved_waits_alone(
     """Told once, tried again each time, no hindrance to others."""
     for name in ("a", "b"):
         write(side.watch / name)
-    original = side.spool.claim
+    original = kernel.rename_noreplace
 
-    def claim(path: str) -> str | None:
-        if path == "a":
+    def rename(source_fd: int, source: str, *rest: Any) -> None:
+        if source == "a":
             raise PermissionError(13, "Permission denied")
-        return original(path)
+        original(source_fd, source, *rest)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(side.spool, "claim", claim)
+        patch.setattr(kernel, "rename_noreplace", rename)
         assert side.scan() == 1
         side.scan()
     assert len(caplog.records) == 1
@@ -173,13 +268,13 @@ def test_what_lies_in_the_queue_is_offered_at_start(side: Side) -> None:
     """Whatever an earlier process left; nothing twice, unless it is asked for."""
     for name in ("a", "d/b"):
         write(side.queued / name)
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     assert side.offered == ["a", "d/b"]
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     assert side.offered == ["a", "d/b"]
-    side.watcher.sweep(again=True)
+    side.offers.sweep(again=True)
     assert side.offered == ["a", "d/b"] * 2
-    assert side.watcher.queued == 2
+    assert side.offers.queued == 2
 
 
 def test_a_full_queue_is_left_to_the_sweep(side: Side) -> None:
@@ -193,18 +288,18 @@ def test_a_full_queue_is_left_to_the_sweep(side: Side) -> None:
         for path in side.offered:
             (side.queued / path).unlink(missing_ok=True)
         side.room += 2
-        side.watcher.sweep(again=False)
+        side.offers.sweep(again=False)
     assert sorted(side.offered) == [f"f{number}" for number in range(5)]
 
 
 def test_a_name_that_comes_again_is_offered_again(side: Side) -> None:
     """Sent, gone from the queue, and a new file of that name lies there."""
     write(side.queued / "a")
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     (side.queued / "a").unlink()
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     write(side.queued / "a")
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     assert side.offered == ["a", "a"]
 
 
@@ -213,12 +308,12 @@ def test_a_condemned_file_is_set_aside(tmp_path: Path) -> None:
     side = Side(tmp_path, condemned=("bad", "gone"))
     for name in ("bad", "good"):
         write(side.queued / name)
-    side.watcher.sweep(again=True)
+    side.offers.sweep(again=True)
     assert side.offered == ["good"]
     assert set(tree(side.spool.failed.path)) == {"bad", ".reason/bad.json"}
     assert side.reports == [("end", "bad")]
     write(side.queued / "bad")
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     assert side.offered == ["good", "bad"]
     side.watcher.close()
 
@@ -231,11 +326,11 @@ def test_every_claim_is_durable_before_it_is_offered(side: Side, monkeypatch: py
     synced = note_fsyncs(monkeypatch)
     at_offer: list[list[int]] = []
 
-    def offer(_path: str) -> bool:
+    def offer(_paths: Sequence[str]) -> bool:
         at_offer.append(list(synced))
         return True
 
-    monkeypatch.setattr(side.watcher, "_offer", offer)
+    monkeypatch.setattr(side.offers, "_offer", offer)
     side.scan()
     ((first, *rest),) = at_offer
     assert first == file
@@ -275,11 +370,12 @@ def test_a_folder_that_cannot_be_made_durable_ends_no_scan(
     def fail(_claims: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(side.spool, "sync_claims", fail)
-    assert side.scan() == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Claims, "sync_folders", fail)
+        assert side.scan() == 1
     assert side.offered == []
     assert "a power cut may undo" in caplog.text
-    side.watcher.sweep(again=False)
+    side.offers.sweep(again=False)
     assert side.offered == ["a"]
 
 
@@ -320,10 +416,10 @@ def test_only_files_are_offered(side: Side, tmp_path: Path, caplog: pytest.LogCa
     (side.queued / "link").symlink_to(write(tmp_path / "secret"))
     os.mkfifo(side.queued / "pipe")
     for _ in range(2):
-        side.watcher.sweep(again=True)
+        side.offers.sweep(again=True)
         side.scan()
     assert side.offered == []
-    assert side.watcher.queued == 0
+    assert side.offers.queued == 0
     assert len(caplog.messages) == 2
 
 
@@ -366,9 +462,49 @@ def test_a_watcher_of_a_removed_folder_ends(side: Side, tmp_path: Path, caplog: 
     (tmp_path / "Uploaded").rmdir()
     stop = SimpleNamespace(requested=False)
     with pytest.raises(SystemExit) as caught:
-        _loop(side.watcher, None, threading.Event(), cast(Stop, stop), 1, once=True)
+        _loop(side.watcher, side.offers, None, threading.Event(), cast(Stop, stop), 1, once=True)
     assert caught.value.code == 1
     assert [message.count(str(tmp_path / "Uploaded")) for message in caplog.messages] == [1]
+
+
+def test_what_waits_is_fed_while_the_watcher_rests(side: Side) -> None:
+    """Whether it has to rest or waits for a wake-up; the next one ends it as ever."""
+    from pipeline.roles.watcher import _rest
+
+    stop = cast(Stop, SimpleNamespace(requested=False, waiting=contextlib.nullcontext))
+    for least in (0.2, 0.0):
+        side.offered.clear()
+        for number in range(10):
+            write(side.queued / f"{number}")
+        side.room = 2
+        side.offers.sweep(again=True)
+        assert (len(side.offered), side.offers.behind) == (2, True)
+        side.room = 10
+        wake = threading.Event()
+        threading.Timer(0.3, wake.set).start()
+        _rest(side.offers, wake, stop, least, 10)
+        assert wake.is_set()
+        assert (len(side.offered), side.offers.behind) == (10, False)
+
+
+@pytest.mark.parametrize(("empty", "sweeps"), [(True, 10), (False, 1)])
+def test_all_is_offered_again_once_they_have_nothing(side: Side, empty: bool, sweeps: int) -> None:
+    """Each interval where the uploaders' queue is empty; else rarely, since it costs a listing and helps nobody."""
+    from pipeline.roles import watcher
+
+    write(side.queued / "a")
+    stop, turns = SimpleNamespace(requested=False), []
+
+    def rest(*_: object) -> None:
+        turns.append(len(side.offered))
+        stop.requested = len(turns) == 10
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watcher, "_rest", rest)
+        hints = SimpleNamespace(empty=lambda: empty)
+        patch.setattr(time, "monotonic", lambda: 100.0 * (1 + len(turns)))
+        watcher._loop(side.watcher, side.offers, hints, threading.Event(), cast(Stop, stop), 100, once=False)
+    assert turns[-1] == sweeps
 
 
 def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:

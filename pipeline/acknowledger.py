@@ -1,0 +1,82 @@
+"""How a message ends: deleted once its file is safe (step 8), or kept elsewhere if it never can be."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from pipeline import pacing
+from pipeline.batcher import Batcher
+from pipeline.hand import Hand, Held
+from pipeline.ports import MessageQueue, ReceiptError, Received, RelayError
+
+log = logging.getLogger(__name__)
+
+_BATCH = 10
+_THREADS = 2
+_LINGER = 0.02
+"""Seconds; messages in hand are on their way to the same batch, and with none in hand nobody waits."""
+_TRIES = 3
+
+
+class Acknowledger:
+    """Deletes messages, several with one call."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        hand: Hand,
+        keep_message: Callable[[Received, str], None],
+        ended: Callable[[Held], None],
+        hurry: threading.Event,
+    ) -> None:
+        """`keep_message` keeps a hopeless message, with its reason, where the queue has no dead letters.
+
+        `ended` is told of each that is no longer in hand; `hurry` ends the waits between two tries.
+        """
+        self._queue, self._hand, self._keep_message, self._ended, self._hurry = queue, hand, keep_message, ended, hurry
+        self._batcher: Batcher[Held, None] = Batcher(
+            self._delete, _BATCH, _LINGER, _THREADS, alone=lambda size: hand.count() <= size
+        )
+
+    def submit(self, held: Held) -> None:
+        """Delete a message, soon."""
+        self._batcher.submit(held)
+
+    def bury(self, message: Received, reason: str) -> None:
+        """Keep a message that can never succeed elsewhere; it is not deleted yet."""
+        if self._queue.bury(message, reason):
+            log.error("to the dead letters: %s", reason)
+        else:
+            self._keep_message(message, reason)
+            log.error("to FailedMessages: %s", reason)
+
+    def close(self) -> None:
+        """Delete what was submitted, and end."""
+        self._batcher.close()
+
+    def _delete(self, batch: Sequence[Held]) -> list[None]:
+        """A message that cannot be deleted comes again and is recognised."""
+        left = list(batch)
+        for attempt in range(_TRIES):
+            left = self._try(left, attempt)
+            if not left or self._hurry.wait(pacing.delay(attempt)):
+                break
+        for held in batch:
+            self._hand.let_go(held)
+            self._ended(held)
+        return [None] * len(batch)
+
+    def _try(self, batch: Sequence[Held], attempt: int) -> list[Held]:
+        """Those that may be tried again."""
+        try:
+            outcomes = self._queue.delete([held.message.receipt for held in batch])
+        except RelayError as error:
+            outcomes = [error] * len(batch)
+        again = []
+        for held, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ReceiptError):
+                log.debug("%s", outcome)
+            elif outcome is not None:
+                log.info("delivered, but its message could not be deleted (try %d): %s", attempt + 1, outcome)
+                again.append(held)
+        return again

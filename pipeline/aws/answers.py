@@ -1,0 +1,70 @@
+"""What S3 answers, in the one form that both transfer engines give it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from pipeline.ports import StoredObject
+
+_METADATA = "x-amz-meta-"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The headers of a successful answer that anybody asks for."""
+
+    etag: str
+    """Without quotes."""
+    length: int = 0
+    """Bytes of the whole object, of which a part may have been asked."""
+    version_id: str | None = None
+    crc64nvme: str | None = None
+    """Of the whole object; None where the store keeps none, or one of the parts' checksums."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
+
+    @classmethod
+    def of_botocore(cls, answer: Mapping[str, Any]) -> Self:
+        """From what a client's method returns."""
+        whole = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        return cls(
+            answer.get("ETag", "").strip('"'),
+            _whole_length(answer.get("ContentRange", ""), answer.get("ContentLength", 0)),
+            answer.get("VersionId"),
+            answer.get("ChecksumCRC64NVME") if whole else None,
+            {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+            answer.get("ResponseMetadata", {}).get("RequestId", ""),
+        )
+
+    @classmethod
+    def of_headers(cls, headers: Sequence[tuple[str, str]]) -> Self:
+        """From the headers of an answer."""
+        known = {name.lower(): value for name, value in headers}
+        whole = known.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT"
+        return cls(
+            known.get("etag", "").strip('"'),
+            _whole_length(known.get("content-range", ""), int(known.get("content-length", 0))),
+            known.get("x-amz-version-id"),
+            known.get("x-amz-checksum-crc64nvme") if whole else None,
+            {name.removeprefix(_METADATA): value for name, value in known.items() if name.startswith(_METADATA)},
+            known.get("x-amz-request-id", ""),
+        )
+
+    def stored(self, key: str, *, size: int | None = None, metadata: Mapping[str, str] | None = None) -> StoredObject:
+        """What the store knows of the object; an upload's answer says neither its size nor its metadata."""
+        return StoredObject(
+            key,
+            size=self.length if size is None else size,
+            etag=self.etag,
+            version_id=self.version_id,
+            metadata=self.metadata if metadata is None else metadata,
+            request_id=self.request_id,
+            multipart="-" in self.etag,  # the number of parts follows it
+        )
+
+
+def _whole_length(content_range: str, length: int) -> int:
+    """`Content-Range: bytes 0-9/100` speaks of 100 bytes; without one the body is the whole."""
+    found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", content_range)
+    return int(found.group(1)) if found else length

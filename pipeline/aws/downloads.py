@@ -1,0 +1,107 @@
+"""Objects on their way into a file: one range after the other, several at a time, all of one and the same object."""
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from pipeline.aws.answers import Answer
+from pipeline.aws.body import PART_SIZE
+from pipeline.aws.engine import Engine, Get, then
+from pipeline.aws.errors import NO_RANGE, code_of, stop_if, translated
+from pipeline.aws.window import Budget, Window
+from pipeline.names import printable
+from pipeline.ports import LaterError, NeverError, StoredObject, TakenError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+
+class Downloads:
+    """The downloads of one bucket. Safe to use from several threads."""
+
+    def __init__(self, client: "S3Client", engine: Engine, bucket: str, budget: Budget, owner: dict[str, Any]) -> None:
+        """`owner`: the arguments that name the bucket's expected owner, if any."""
+        self._client, self._engine, self._bucket, self._budget, self._owner = client, engine, bucket, budget, owner
+
+    def get(
+        self, key: str, fd: int, size: int | None, version_id: str | None, cancelled: Callable[[], bool]
+    ) -> StoredObject:
+        """See ports.ObjectStore.download."""
+        what = self._what(key)
+        stop_if(cancelled(), what)
+        if not size:  # not known, or none: a range of nothing is refused
+            with translated(what):
+                head = self._head(key, version_id)
+            if not head.length:
+                return head.stored(key)
+        try:
+            first = self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, cancelled).result()
+        except NeverError as error:
+            if size or code_of(error.__cause__) != NO_RANGE:
+                raise
+            raise LaterError(f"{what}: it became empty meanwhile") from error
+        self._get_rest(key, first, version_id, fd, cancelled)
+        return first.stored(key)
+
+    def begin_small(self, key: str, fd: int, size: int, version_id: str | None) -> Future[StoredObject]:
+        """One request for an object that has at most PART_SIZE bytes; LaterError if it has more."""
+        what = self._what(key)
+
+        def check(answer: Answer) -> StoredObject:
+            if answer.length > PART_SIZE:
+                raise LaterError(f"{what}: it has {answer.length} bytes, not {size}")
+            return answer.stored(key)
+
+        return then(self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, bool), check, what)
+
+    def _get(self, get: Get, fd: int, cancelled: Callable[[], bool]) -> Future[Answer]:
+        """One range into the file; LaterError if it ended early."""
+        arrived, what = 0, self._what(get.key)
+
+        def write(data: bytes, offset: int) -> None:
+            nonlocal arrived
+            stop_if(cancelled(), what)
+            _write(fd, data, offset)
+            arrived += len(data)
+
+        def check(answer: Answer) -> Answer:
+            wanted = min(get.end + 1, answer.length) - get.start
+            if arrived != wanted:
+                raise LaterError(f"{what}: {arrived} of {wanted} bytes arrived")
+            return answer
+
+        return then(self._engine.get(get, write), check, what)
+
+    def _get_rest(
+        self, key: str, first: Answer, version_id: str | None, fd: int, cancelled: Callable[[], bool]
+    ) -> None:
+        """The ranges after the first; LaterError if the object is another by then."""
+        what = self._what(key)
+        window: Window[Answer] = Window(self._budget, cancelled, what)
+        try:
+            with window:
+                for start in range(PART_SIZE, first.length, PART_SIZE):
+                    end = min(start + PART_SIZE, first.length) - 1
+                    get = Get(key, start, end, version_id or "", first.etag)
+                    window.submit(end - start + 1, functools.partial(self._get, get, fd, cancelled))
+                window.results()
+        except TakenError as error:
+            raise LaterError(f"{what}: replaced while it was downloaded") from error
+
+    def _head(self, key: str, version_id: str | None) -> Answer:
+        version: Any = {"VersionId": version_id} if version_id else {}
+        answer: Any = self._client.head_object(Bucket=self._bucket, Key=key, **version, **self._owner)
+        return Answer.of_botocore(answer)
+
+    def _what(self, key: str) -> str:
+        return f"GET s3://{self._bucket}/{printable(key)}"
+
+
+def _write(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]

@@ -1,0 +1,197 @@
+"""Large objects: sent in parts, several at a time, and gone on with where a kill or a dead network cut them off."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipeline.aws.answers import Answer
+from pipeline.aws.body import body_of, part_size_of, ranges, refuse_changed
+from pipeline.aws.checksum import as_text, combine_crc64nvme, crc64nvme_value
+from pipeline.aws.engine import OWNER, Engine, Put
+from pipeline.aws.errors import code_of, translate, translated
+from pipeline.aws.journal import Journal, Noted, Record
+from pipeline.aws.window import Budget, Window
+from pipeline.names import printable
+from pipeline.ports import CancelledError, ChangedError, Content, LaterError, NeverError, TakenError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+log = logging.getLogger(__name__)
+
+_DROP_ID = "drop-id"
+_GONE = "NoSuchUpload"
+_HOPELESS = (TakenError, NeverError, ChangedError, CancelledError)
+"""After these nothing goes on with the parts that are there."""
+
+
+class Multipart:
+    """The multipart uploads of one bucket."""
+
+    def __init__(
+        self, client: "S3Client", engine: Engine, bucket: str, journal: Journal, budget: Budget, extra: dict[str, Any]
+    ) -> None:
+        """`extra`: what CreateMultipartUpload carries beside the program's own, in botocore's names."""
+        self._client, self._engine, self._bucket, self._journal = client, engine, bucket, journal
+        self._budget, self._extra = budget, extra
+        self._owner: Any = {name: value for name, value in extra.items() if name == OWNER}
+
+    def upload(
+        self,
+        content: Content,
+        key: str,
+        metadata: Mapping[str, str],
+        condition: Mapping[str, str],
+        cancelled: Callable[[], bool],
+    ) -> Answer:
+        """Send an object in parts. What can be gone on with stays noted; anything else is aborted.
+
+        `condition`: IfNoneMatch or IfMatch of the completion, the moment that counts.
+        """
+        what = f"PUT s3://{self._bucket}/{printable(key)}"
+        with self._upload_of(content, key, metadata, what) as noted:
+            try:
+                with translated(what):
+                    answer = self._complete(noted.record, self._send(noted.record, content, cancelled, what), condition)
+            except _HOPELESS:
+                self._abort(noted)
+                raise
+            except LaterError as error:
+                if code_of(error.__cause__) == _GONE:
+                    noted.forget()  # completed, and the answer was lost; or aborted by somebody else
+                raise
+            noted.forget()
+            return answer
+
+    def abandon(self, older_than: float) -> int:
+        """Abort the uploads that were cut off and are so many seconds old; how many."""
+        oldest = time.time() - older_than
+        return sum(
+            self._abort(noted)
+            for noted in self._journal.cut_off()
+            if noted.record.bucket == self._bucket and noted.record.created <= oldest
+        )
+
+    @contextlib.contextmanager
+    def _upload_of(self, content: Content, key: str, metadata: Mapping[str, str], what: str) -> Iterator[Noted]:
+        """The upload of this very drop that was cut off, or a new one."""
+        wanted = Record(
+            self._bucket,
+            key,
+            "",
+            metadata.get(_DROP_ID, ""),
+            content.crc64nvme,
+            content.size,
+            part_size_of(content.size),
+            time.time(),
+        )
+        for noted in self._journal.cut_off():
+            if (noted.record.bucket, noted.record.key) != (self._bucket, key):
+                continue
+            if wanted.drop_id and noted.record.is_of(wanted):
+                yield noted
+                return
+            self._abort(noted)  # of what this file, or one before it under this key, was then
+        begun = dataclasses.replace(wanted, upload_id=self._create(content, key, metadata, what))
+        try:
+            with self._journal.written(begun) as noted:
+                yield noted
+        except OSError:  # it could not be noted
+            self._abort_upload(begun)
+            raise
+
+    def _create(self, content: Content, key: str, metadata: Mapping[str, str], what: str) -> str:
+        with translated(what):
+            return self._client.create_multipart_upload(
+                Bucket=self._bucket,
+                Key=key,
+                ContentType=content.content_type,
+                Metadata=dict(metadata),
+                ChecksumAlgorithm="CRC64NVME",
+                ChecksumType="FULL_OBJECT",
+                **self._extra,
+            )["UploadId"]
+
+    def _send(
+        self, record: Record, content: Content, cancelled: Callable[[], bool], what: str
+    ) -> list[dict[str, int | str]]:
+        """Every part that is not there yet, read in order; number and ETag of all."""
+        there, whole = self._parts_there(record), 0
+
+        def begin(number: int, offset: int, size: int) -> Future[Answer]:
+            nonlocal whole
+            body = body_of(content.fd, offset, size)
+            checksum = crc64nvme_value(body)
+            whole = combine_crc64nvme(whole, checksum, size)
+            put = Put(record.key, body, as_text(checksum), upload_id=record.upload_id, part=number)
+            return _sent_before(put, there.get(number)) or self._engine.put(put)
+
+        window: Window[Answer] = Window(self._budget, cancelled, what)
+        with window:
+            for number, offset, size in ranges(record.size):
+                window.submit(size, functools.partial(begin, number, offset, size))
+            answers = window.results()
+        # Before it is complete: what is stored under the key would have to be replaced.
+        refuse_changed(as_text(whole), content, what)
+        return [{"PartNumber": number, "ETag": answer.etag} for number, answer in enumerate(answers, 1)]
+
+    def _parts_there(self, record: Record) -> dict[int, Mapping[str, Any]]:
+        """The parts that S3 has of an upload that goes on."""
+        pages = self._client.get_paginator("list_parts").paginate(
+            Bucket=self._bucket, Key=record.key, UploadId=record.upload_id, **self._owner
+        )
+        return {part["PartNumber"]: cast(Any, part) for page in pages for part in page.get("Parts", [])}
+
+    def _complete(self, record: Record, parts: list[dict[str, int | str]], condition: Mapping[str, str]) -> Answer:
+        answer = self._client.complete_multipart_upload(
+            Bucket=self._bucket,
+            Key=record.key,
+            UploadId=record.upload_id,
+            MultipartUpload={"Parts": cast(Any, parts)},
+            **self._owner,
+            **cast(Any, condition),
+        )
+        return Answer.of_botocore(cast(Any, answer))
+
+    def _abort(self, noted: Noted) -> bool:
+        """Whether the upload is gone: aborted now or before, or completed. One that is not stays noted."""
+        gone = self._abort_upload(noted.record)
+        if gone:
+            noted.forget()
+        return gone
+
+    def _abort_upload(self, record: Record) -> bool:
+        try:
+            self._client.abort_multipart_upload(
+                Bucket=self._bucket, Key=record.key, UploadId=record.upload_id, **self._owner
+            )
+        except (ClientError, BotoCoreError) as error:
+            if code_of(error) == _GONE:
+                return True
+            problem = translate(error, f"abort the multipart upload of s3://{self._bucket}/{printable(record.key)}")
+            log.warning("a multipart upload stays for now: %s", problem)
+            return False
+        return True
+
+
+def _sent_before(put: Put, there: Mapping[str, Any] | None) -> Future[Answer] | None:
+    """The answer to a part that S3 has; None where what it has is not known to be these very bytes."""
+    if there is None or there.get("Size") != len(put.body):
+        return None
+    etag = there["ETag"].strip('"')
+    checksum = there.get("ChecksumCRC64NVME")
+    if checksum is None and etag != hashlib.md5(put.body, usedforsecurity=False).hexdigest():
+        return None
+    if checksum not in (None, put.crc64nvme):
+        return None
+    future: Future[Answer] = Future()
+    future.set_result(Answer(etag))
+    return future

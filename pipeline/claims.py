@@ -1,0 +1,138 @@
+"""Step 2 for a batch of files: durable together, renamed one by one, their folders durable together."""
+
+import logging
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from pipeline import kernel
+from pipeline.durability import Durability
+from pipeline.names import within
+from pipeline.parents import Parents
+from pipeline.spool import Spool
+
+log = logging.getLogger(__name__)
+
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDERS_OF_ONE = 3
+"""In Watch, QueuedForUpload and UploadedToS3."""
+
+
+class Candidate(NamedTuple):
+    """A file that was judged complete, open; `status` is what was judged."""
+
+    head: str
+    name: str
+    fd: int
+    status: os.stat_result
+
+
+class Claims:
+    """One batch: everything in it is open until it is left."""
+
+    def __init__(self, spool: Spool, durability: Durability, tell: Callable[[str, str], None]) -> None:
+        """`tell(path, problem)` hears of files that have to wait."""
+        self._spool, self._durability, self._tell = spool, durability, tell
+        self._watch, self._queued, self._uploaded = map(Parents, (spool.watch, spool.queued, spool.uploaded))
+        self._elsewhere: set[str] = set()
+        self.files: list[Candidate] = []
+        self.changed = 0
+        """Files that were no longer what was judged when they were to be taken."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for item in self.files:
+            os.close(item.fd)
+        for parents in (self._watch, self._queued, self._uploaded):
+            parents.close()
+
+    def weight(self) -> int:
+        """How many descriptors it may come to hold."""
+        return len(self.files) + _FOLDERS_OF_ONE * len(self._watch)
+
+    def open(self, head: str, name: str) -> int:
+        """Open a file in Watch, never through a link; OSError as open(2) gives it."""
+        return os.open(name, _LOOK, dir_fd=self._watch.open(head))
+
+    def take(self) -> list[str]:
+        """Take every file that is still what was judged; their paths in QueuedForUpload."""
+        errors = self._durability.sync([item.fd for item in self.files]) if self._spool.watch.durable else []
+        lost = {item.fd: error for item, error in zip(self.files, errors, strict=False) if error}
+        self._watch.close()  # they may have been moved elsewhere since: what is not below Watch now is not ours
+        for item in self.files:
+            if item.fd in lost:
+                problem = f"cannot be made durable, it waits: {lost[item.fd]}; look at the disk"
+                self._tell(within(item.head, item.name), problem)
+        return [path for item in self.files if item.fd not in lost and (path := self._take_one(item))]
+
+    def sync_folders(self) -> None:
+        """Make the moves durable: first where the files are, then where they were. OSError: they may not be."""
+        if not self._spool.watch.durable:
+            return
+        self._spool.queued.sync(self._elsewhere)
+        for parents in (self._queued, self._watch):
+            for error in filter(None, self._durability.sync(parents.all())):
+                raise error
+
+    def _take_one(self, item: Candidate) -> str | None:
+        path = within(item.head, item.name)
+        try:
+            place = self._free_place(item)
+            if not self._is_what_was_judged(item):
+                self.changed += 1
+                return None
+            if place is not None and self._move(item, place):
+                return path
+            return self._take_the_long_way(path)
+        except FileNotFoundError:
+            log.info("vanished from Watch before it was taken: %s", path)
+        except OSError as error:
+            self._tell(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
+        return None
+
+    def _free_place(self, item: Candidate) -> int | None:
+        """The folder of QueuedForUpload in which the name is free; None where finding one needs a closer look."""
+        if not self._spool.queued.facilities.noreplace:
+            return None
+        place = self._queued.make(item.head)
+        # First where files come from, then where they go to: else one that moves just now is seen in neither.
+        if place is None or _is_there(item.name, place):
+            return None
+        sent = self._uploaded.find(item.head)
+        return None if sent is not None and _is_there(item.name, sent) else place
+
+    def _is_what_was_judged(self, item: Candidate) -> bool:
+        status, judged = os.stat(item.name, dir_fd=self._watch.open(item.head), follow_symlinks=False), item.status
+        return os.path.samestat(status, judged) and (status.st_size, status.st_mtime_ns) == (
+            judged.st_size,
+            judged.st_mtime_ns,
+        )
+
+    def _move(self, item: Candidate, place: int) -> bool:
+        """False if it cannot be done just so: the name is taken now, or a folder or the file is gone."""
+        source, facilities = self._watch.open(item.head), self._spool.queued.facilities
+        try:
+            kernel.rename_noreplace(source, item.name, place, item.name, facilities)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            self._queued.forget(item.head)
+            return False
+        return True
+
+    def _take_the_long_way(self, path: str) -> str | None:
+        claimed = self._spool.claim(path)
+        if claimed is None:
+            log.info("was taken before, and only its name had been left in Watch: %s", path)
+        else:
+            self._elsewhere.add(claimed)
+        return claimed
+
+
+def _is_there(name: str, folder_fd: int) -> bool:
+    return os.access(name, os.F_OK, dir_fd=folder_fd, follow_symlinks=False)

@@ -1,0 +1,157 @@
+"""Step 3: a queued file becomes an object under a key that held nothing, whatever happens to either meanwhile."""
+
+import logging
+import mimetypes
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pipeline.drop import DROP_ID, Drop, Fingerprint
+from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
+from pipeline.ports import CancelledError, Content, NeverError, ObjectStore, StoredObject, TakenError
+from pipeline.spool import Queued, Spool
+
+log = logging.getLogger(__name__)
+
+_WRITER_SECONDS = 0.2
+
+
+def content_type(path: str) -> str:
+    """Guessed from the suffix alone: `guess_type` reads a whole name as a URL, and `data:` lets it choose the type."""
+    stem = f"x{os.path.splitext(path)[1]}"
+    return mimetypes.guess_type(stem, strict=False)[0] or "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where drops go, and in which form they are announced."""
+
+    folder: str
+    form: str
+    region: str
+    on_conflict: str = "version"
+    extra_metadata: Mapping[str, str] = field(default_factory=dict)
+    """What every object carries beside the program's own."""
+
+
+class Checksums(NamedTuple):
+    """How content is known again: CRC64NVME as text, of an open file and of bytes."""
+
+    of_file: Callable[[int], str]
+    of_bytes: Callable[[bytes], str]
+
+
+class Storing:
+    """Stores queued files as objects. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        store: ObjectStore,
+        route: Route,
+        checksums: Checksums,
+        is_being_written: Callable[[int], bool | None],
+        stopped: threading.Event,
+    ) -> None:
+        """`stopped` ends what is under way, with CancelledError."""
+        self._spool, self._store, self._route, self._checksums = spool, store, route, checksums
+        self._is_being_written, self._stopped = is_being_written, stopped
+
+    def begin(self, queued: Queued) -> tuple[Drop, Future[StoredObject]]:
+        """Send a small file, read once; TakenError, or one that changed meanwhile, is for `store`."""
+        seen = queued.fingerprint()
+        body = queued.read(seen.size)
+        drop = self._drop(queued, seen, self._checksums.of_bytes(body))
+        return drop, self._store.begin_upload(_content(queued, drop, body), drop.key.text, self._metadata(drop))
+
+    def store(
+        self, queued: Queued, *, refused: Drop | None = None, stale: StoredObject | None = None
+    ) -> tuple[Drop, StoredObject]:
+        """The object that is exactly this drop, under a key that nothing else held.
+
+        Goes on from what `begin` came to: `refused`, the drop whose key was taken, or `stale`, an object that was
+        stored of the file before it changed.
+        """
+        while True:
+            if stale is not None:
+                log.info("%s changed while it was uploaded; nobody was told, it is taken again", queued.path)
+                self._await_writer(queued)
+            drop, stored = (refused, None) if refused else self._attempt(queued, stale)
+            refused = stale = None
+            if stored is None:
+                stored = self._own_earlier_try(queued, drop)
+            if stored is None:
+                continue  # under its new name
+            if queued.fingerprint() == drop.fingerprint:
+                return drop, stored
+            stale = stored
+
+    def _attempt(self, queued: Queued, stale: StoredObject | None) -> tuple[Drop, StoredObject | None]:
+        drop = self._identify(queued)
+        try:
+            return drop, self._upload(queued, drop, stale.etag if stale else None)
+        except TakenError:
+            return drop, None
+
+    def _await_writer(self, queued: Queued) -> None:
+        while self._is_being_written(queued.fd):
+            if self._stopped.wait(_WRITER_SECONDS):
+                raise CancelledError(f"{queued.path} is being written; it is taken up again")
+
+    def _identify(self, queued: Queued) -> Drop:
+        seen = queued.fingerprint()
+        return self._drop(queued, seen, self._checksums.of_file(queued.fd))
+
+    def _drop(self, queued: Queued, seen: Fingerprint, checksum: str) -> Drop:
+        """The drop that the file is now; NeverError if it has no key."""
+        try:
+            key = key_for(self._route.folder, queued.path)
+        except NameRefusedError as error:
+            raise NeverError(f"{queued.path}: {error}") from None
+        return Drop(queued.path, seen, checksum, key)
+
+    def _upload(self, queued: Queued, drop: Drop, replaces: str | None) -> StoredObject:
+        return self._store.upload(
+            _content(queued, drop),
+            drop.key.text,
+            self._metadata(drop),
+            replaces=replaces,
+            cancelled=self._stopped.is_set,
+        )
+
+    def _metadata(self, drop: Drop) -> dict[str, str]:
+        return {**self._route.extra_metadata, **drop.metadata()}
+
+    def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
+        """The key is taken: by this very drop, its object; by another, None, and the file has its next version."""
+        found = self._store.look(drop.key.text)
+        if found is not None and found.metadata.get(DROP_ID) == drop.id:
+            if found.size == drop.fingerprint.size:
+                return found
+            return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+        if self._route.on_conflict == "fail":
+            raise NeverError(
+                f"the key {printable(drop.key.text)} holds another object and onNameConflict is fail; "
+                "rename the file, or set version"
+            )
+        # The rename comes before the PUT, so that the queued path always is the key's path.
+        self._spool.renumber(queued, self._taken(drop))
+        log.info("%s is taken in the store: it goes on as %s", drop.path, queued.path)
+        return None
+
+    def _taken(self, drop: Drop) -> list[str]:
+        """The names of the numbered versions of a drop's name that the store holds."""
+        try:
+            prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
+        except NameRefusedError:
+            return []  # longer than a key: whether the next version fits shows when it is tried
+        head = prefix.rpartition("/")[0]
+        names = [key[len(head) :].lstrip("/") for key in self._store.keys(prefix)]
+        return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
+
+
+def _content(queued: Queued, drop: Drop, body: bytes | None = None) -> Content:
+    return Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, content_type(drop.path), body)

@@ -1,0 +1,125 @@
+"""What lies in QueuedForUpload is offered to uploaders that have room for only so much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline import offers
+from pipeline.offers import Offers
+from pipeline.spool import Spool
+from tests.unit.places import make, write
+
+
+class Uploaders:
+    """Offers over a real folder, and a queue with room for so many of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.spool = Spool(*(make(root, name, "kernel") for name in ("Watch", "Queued", "Uploaded", "Failed")))
+        self.items: list[list[str]] = []
+        self.room = 100
+        self.offers = Offers(self.spool, self.offer)
+
+    def offer(self, paths: Sequence[str]) -> bool:
+        if len(self.items) >= self.room:
+            return False
+        self.items.append(list(paths))
+        return True
+
+    def queue(self, *paths: str) -> list[str]:
+        for path in paths:
+            write(self.spool.queued.path / path)
+        return list(paths)
+
+    def offered(self) -> list[str]:
+        """What was offered since this was last asked for."""
+        paths = [path for item in self.items for path in item]
+        self.items.clear()
+        return paths
+
+    def finish(self, paths: list[str]) -> None:
+        for path in paths:
+            (self.spool.queued.path / path).unlink()
+
+
+@pytest.fixture
+def uploaders(tmp_path: Path) -> Uploaders:
+    return Uploaders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(1, [1]), (3, [1] * 3), (7, [1] * 7), (8, [2] * 4), (100, [25] * 4), (300, [32] * 9 + [12])],
+)
+def test_a_batch_is_shared_out(uploaders: Uploaders, count: int, sizes: list[int]) -> None:
+    """Among several processes where there is little, in large offers where there is much."""
+    paths = [f"{number:03d}" for number in range(count)]
+    uploaders.offers.put(uploaders.queue(*paths))
+    assert [len(item) for item in uploaders.items] == sizes
+    assert uploaders.offered() == paths
+    assert not uploaders.offers.behind
+
+
+def test_what_there_was_no_room_for_comes_as_there_is(uploaders: Uploaders) -> None:
+    """Each once, and the folder is listed once for it, however often it is gone on."""
+    paths = uploaders.queue(*(f"{number:03d}" for number in range(200)))
+    uploaders.room = 3
+    uploaders.offers.put(paths)
+    assert uploaders.offers.behind
+    got: list[str] = []
+    while uploaders.offers.behind:
+        new = uploaders.offered()
+        uploaders.finish(new)
+        got += new
+        uploaders.offers.feed()
+    got += uploaders.offered()
+    assert got == paths
+
+
+def test_what_came_earlier_goes_first(uploaders: Uploaders) -> None:
+    """While some wait, those that are claimed wait behind them, and are not forgotten."""
+    early = uploaders.queue(*(f"e{number}" for number in range(8)))
+    uploaders.room = 1
+    uploaders.offers.put(early)
+    uploaders.offers.put(late := uploaders.queue("a", "b"))
+    uploaders.room = 100
+    uploaders.offers.feed()
+    assert uploaders.offered() == early + late
+    assert not uploaders.offers.behind
+
+
+def test_a_name_that_comes_again_while_others_wait(uploaders: Uploaders) -> None:
+    """Offered, sent, and dropped once more: it is another file, and is offered with those that waited."""
+    uploaders.room = 0
+    uploaders.offers.put(uploaders.queue("a", "b"))
+    uploaders.room = 1
+    uploaders.offers.feed()
+    assert uploaders.items == [["a"]]
+    uploaders.finish(["a"])
+    uploaders.offers.put(uploaders.queue("a"))
+    uploaders.room = 100
+    uploaders.offers.feed()
+    assert uploaders.offered() == ["a", "b", "a"]
+
+
+def test_memory_is_bounded(uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last offers are remembered; what is offered twice does no harm."""
+    monkeypatch.setattr(offers, "_REMEMBERED", 10)
+    uploaders.offers.put(uploaders.queue(*(f"{number:03d}" for number in range(50))))
+    uploaders.offers.sweep(again=False)
+    assert len(uploaders.offers._recent) + len(uploaders.offers._earlier) <= 20
+    assert len(uploaders.offered()) == 90
+
+
+def test_a_sweep_under_way_is_seen_as_files(uploaders: Uploaders) -> None:
+    """A run that is to end once QueuedForUpload is empty does not end in the middle of one."""
+    uploaders.room = 0
+    uploaders.offers.put(uploaders.queue("a"))
+    assert uploaders.offers.queued > 0
+    uploaders.finish(["a"])
+    uploaders.room = 1
+    uploaders.offers.feed()
+    uploaders.offers.sweep(again=False)
+    assert uploaders.offers.queued == 0
