@@ -12,7 +12,7 @@ from tests.servers import Credentials, Server, free_ports
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def bench_server(folder: Path, module: str, *options: str) -> Server:
+def start(module: str, folder: Path, *options: str) -> Server:
     """`python -m bench.MODULE` with these options."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", f"bench.{module}", "--port", str(port), *options]

@@ -22,7 +22,7 @@ from bench.corpus import Corpus
 from bench.failure import RunError
 from bench.meter import Running, measure
 from bench.network import far_away
-from tests.bench_servers import ROOT, bench_server
+from tests.bench_servers import ROOT, start
 from tests.integration.program import marked, wait_for
 from tests.servers import Server, make_bucket
 
@@ -31,13 +31,13 @@ BUSY = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() 
 
 @pytest.fixture
 def sink(tmp_path: Path) -> Iterator[Server]:
-    with bench_server(tmp_path, "sink", "--keep", str(tmp_path)) as server:
+    with start("sink", tmp_path, "--keep", str(tmp_path)) as server:
         yield server
 
 
 @pytest.fixture
 def sqs(tmp_path: Path) -> Iterator[Server]:
-    with bench_server(tmp_path, "sqs") as server:
+    with start("sqs", tmp_path) as server:
         yield server
 
 
@@ -76,7 +76,7 @@ def test_a_manifest_serves_files_as_they_lie(tmp_path: Path) -> None:
     entry = {"path": str(tmp_path / "file"), "etag": "e-1", "headers": {"x-amz-meta-a": "1"}}
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"d/é": entry}))
-    with bench_server(tmp_path, "sink", "--manifest", str(manifest), "--bucket", "b") as server:
+    with start("sink", tmp_path, "--manifest", str(manifest), "--bucket", "b") as server:
         answer = server.client("s3").get_object(Bucket="b", Key="d/é")
         assert (answer["Metadata"], answer["ETag"], answer["Body"].read()) == ({"a": "1"}, '"e-1"', data)
 
@@ -117,7 +117,7 @@ def test_a_long_poll_wakes_at_once(sqs: Server) -> None:
 
 def test_a_delay_is_a_round_trip_and_no_more(sink: Server, tmp_path: Path) -> None:
     """A request takes one round trip, on a new connection two; a large body comes as it was."""
-    with bench_server(tmp_path, "delay", "--to", sink.endpoint, "--milliseconds", "20") as far:
+    with start("delay", tmp_path, "--to", sink.endpoint, "--milliseconds", "20") as far:
         make_bucket(sink, "b")
         s3, data = far.client("s3"), os.urandom(3_000_000)
         started = time.perf_counter()
