@@ -119,14 +119,12 @@ def _requests(*pairs: tuple[int, int]) -> tuple[Setting, ...]:
 
 
 PEERS = {
-    "s5cmd": Peer(
-        "s5cmd", _workers(16, 32, 64, 256), _parts((4, 4), (4, 16), (16, 4)), _workers(64, 128, 256, 512), _s5cmd
-    ),
+    "s5cmd": Peer("s5cmd", _workers(16, 64, 256), _parts((4, 4), (4, 16), (16, 4)), _workers(64, 256, 512), _s5cmd),
     "rclone": Peer(
         "rclone",
-        _transfers(8, 16, 32, 64),
+        _transfers(8, 16, 32),
         _streams((2, 4, 16), (4, 4, 16), (4, 4, 64)),
-        _transfers(32, 64, 128, 256),
+        _transfers(64, 128, 256),
         _rclone,
     ),
     "aws": Peer(

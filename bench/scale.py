@@ -31,15 +31,15 @@ class Scale:
     small_runs: int = 3
     slow_small: int = 500
     """Small files for the aws CLI, which takes as long for these as others for all."""
-    store: int = 2_000
+    store: int = 1_000
     """Small files on the real store."""
     store_runs: int = 2
     large: int = 16
     large_size: int = 256 * MIB
     large_runs: int = 2
-    sweep_small: int = 1_000
+    sweep_small: int = 500
     """Files of each try of a peer's settings."""
-    sweep_large: int = 2
+    sweep_large: int = 1
     drops: int = 300
     far_drops: int = 100
     far: int = 2_000
