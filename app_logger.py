@@ -21,6 +21,8 @@ class OneLineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One record, one line; a traceback keeps its lines, indented: an error's text may have lines of its own."""
+        if not (record.exc_info or record.exc_text or record.stack_info):
+            return printable(super().format(record))
         bare = copy.copy(record)
         bare.exc_info = bare.exc_text = bare.stack_info = None
         lines = [super().format(bare)]

@@ -46,7 +46,8 @@ class Batcher(Generic[Item, Outcome]):
             self._waiting.append((item, future))
             # A thread is woken for the first item, which it waits beside, and for what makes a batch ready: not for
             # each that comes in between.
-            if len(self._waiting) == 1 or self._is_ready():
+            count = len(self._waiting)
+            if count == 1 or count % self._size == 0 or self._alone(count):
                 self._changed.notify()
         return future
 

@@ -6,6 +6,7 @@ Metadata names have hyphens: proxies in front of S3-compatible stores (nginx by 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ OWN_METADATA = frozenset({DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING})
 
 _METADATA_PATH_LIMIT = 1000
 """Bytes of the path in the metadata, which S3 limits to 2 KB in all; a longer path is read from the key."""
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?Z?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -116,12 +118,14 @@ def format_time(nanoseconds: int) -> str:
 
 def parse_time(metadata: Mapping[str, str]) -> int | None:
     """The reverse; None if there is no time, or none that can be read."""
-    whole, _, fraction = metadata.get(MTIME, "").removesuffix("Z").partition(".")
-    try:
-        moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
-        nanos = int(fraction.ljust(9, "0")[:9]) if fraction else 0
-    except ValueError:
+    found = _TIME.fullmatch(metadata.get(MTIME, ""))
+    if found is None:
         return None
+    try:
+        moment = datetime.fromisoformat(found.group(1)).replace(tzinfo=UTC)
+    except ValueError:  # the 30th of February
+        return None
+    nanos = int((found.group(2) or "0").ljust(9, "0")[:9])
     return ((moment - _EPOCH) // timedelta(seconds=1)) * 1_000_000_000 + nanos
 
 

@@ -40,6 +40,8 @@ class Arrival:
     checksum: str = ""
     in_ledger: bool = False
     """Whether the ledger may speak of `temp`: then removing it would read as "published"."""
+    may_be_here: bool = False
+    """Whether the name it is to get holds this very content already."""
     in_doubt: bool = False
     """Whether the transaction failed that tells the ledger: after a restart it may turn out to have been written."""
 
@@ -150,13 +152,15 @@ class Landing:
         path = arrival.path
         # A name that cannot even be looked at fails when it is to be given: alone, not with its batch.
         with contextlib.suppress(OSError):
-            if self.folder.status(path) is not None and not self._is_equal(arrival):
-                path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
+            if self.folder.status(path) is not None:
+                arrival.may_be_here = self._is_equal(arrival)
+                if not arrival.may_be_here:
+                    path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
         return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing")
 
     def _place(self, arrival: Arrival, row: Row) -> str | OSError:
         try:
-            if decode_path(row.name) == arrival.path and self._is_equal(arrival):
+            if arrival.may_be_here and self._is_equal(arrival):
                 self._unlink(arrival.temp)  # a row without its file reads as published, which it is
                 return arrival.path
             return self._settle(row)

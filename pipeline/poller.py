@@ -41,6 +41,8 @@ _THREADS = 16
 """Large files that are under way together."""
 _BATCH = 10
 _MORE_RECEIVERS = 3
+_ROOM_SECONDS = 0.02
+"""For which a receive waits for each further place: a call for one message costs what one for ten costs."""
 _PUBLISH_BATCH = 64
 _CANCEL_SECONDS = 1.0
 """What a download that runs may take to notice that it is cancelled."""
@@ -49,9 +51,8 @@ _CANCEL_SECONDS = 1.0
 class Poller:
     """Brings announced objects into DownloadedFromS3, many at a time.
 
-    A message about one small file goes on by itself: whoever received it begins the download, and the transfer engine's
-    answer puts the file among those that get their names together. Whatever takes time or thought (a large file, an
-    error, several files in one message) has a thread of its own.
+    A message about one small file goes on by itself: the transfer engine's answer puts the file among those that get
+    their names together. Whatever takes time or thought (a large file, an error, several files) has a thread.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ class Poller:
         self._hand.close()
 
     def _take_slots(self, *, wait: bool) -> int:
-        """Room for up to ten messages; with `wait` for one at least."""
-        free = 0
-        while free < _BATCH and self._slots.acquire(blocking=wait and not free):
-            free += 1
-        return free
+        """Room for up to ten messages; with `wait` for one at least, and a moment for more while there are more."""
+        room = int(self._slots.acquire(blocking=wait))
+        patience = _ROOM_SECONDS if wait and self._is_rich else 0.0
+        while 0 < room < _BATCH and self._slots.acquire(timeout=patience):
+            room += 1
+        return room
 
     def _receive(self, room: int) -> None:
         self._start_all(self._ask(room, 0), room)

@@ -79,7 +79,7 @@ class Downloads:
     ) -> None:
         """The ranges after the first; LaterError if the object is another by then."""
         what = self._what(key)
-        window: Window[Answer] = Window(self._budget, cancelled, what)
+        window: Window[Answer] = Window(self._budget, cancelled, what, first.length)
         try:
             with window:
                 for start in range(PART_SIZE, first.length, PART_SIZE):

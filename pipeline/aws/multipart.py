@@ -134,7 +134,7 @@ class Multipart:
             put = Put(record.key, body, as_text(checksum), upload_id=record.upload_id, part=number)
             return _sent_before(put, there.get(number)) or self._engine.put(put)
 
-        window: Window[Answer] = Window(self._budget, cancelled, what)
+        window: Window[Answer] = Window(self._budget, cancelled, what, record.size)
         with window:
             for number, offset, size in ranges(record.size):
                 window.submit(size, functools.partial(begin, number, offset, size))

@@ -1,17 +1,24 @@
 """Requests of one transfer under way together, within what this process may hold in memory."""
 
+import functools
+import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from pipeline.aws.errors import stop_if
+from pipeline.names import human_size
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 _LOOK_SECONDS = 0.2
 """How often a wait looks whether it was cancelled."""
+_SAY_SECONDS = 10.0
 
 
 class Budget:
@@ -35,11 +42,33 @@ class Budget:
             self._changed.notify_all()
 
 
+class Progress:
+    """Tells how far a transfer is that takes its time: a line in the log every ten seconds."""
+
+    def __init__(self, what: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`total`: bytes in all."""
+        self._what, self._total, self._clock = what, total, clock
+        self._lock = threading.Lock()
+        self._done, self._said = 0, clock()
+
+    def add(self, size: int) -> None:
+        """So many bytes more have arrived."""
+        with self._lock:
+            self._done += size
+            now = self._clock()
+            if now - self._said < _SAY_SECONDS:
+                return
+            self._said, percent = now, 100 * self._done // self._total
+        log.info("%s  %s of %s, %d %%", self._what, human_size(self._done), human_size(self._total), percent)
+
+
 class Window(Generic[Result]):
     """The requests of one transfer. Leaving it waits for every one: none reads or writes its file afterwards."""
 
-    def __init__(self, budget: Budget, cancelled: Callable[[], bool], what: str) -> None:
+    def __init__(self, budget: Budget, cancelled: Callable[[], bool], what: str, total: int) -> None:
+        """`total`: bytes in all."""
         self._budget, self._cancelled, self._what = budget, cancelled, what
+        self._progress = Progress(what, total)
         self._futures: list[Future[Result]] = []
 
     def __enter__(self) -> Self:
@@ -61,8 +90,13 @@ class Window(Generic[Result]):
         except BaseException:
             self._budget.give(size)
             raise
-        future.add_done_callback(lambda _: self._budget.give(size))
         self._futures.append(future)
+        future.add_done_callback(functools.partial(self._end, size))
+
+    def _end(self, size: int, future: Future[Result]) -> None:
+        self._budget.give(size)
+        if future.exception() is None:
+            self._progress.add(size)
 
     def results(self) -> list[Result]:
         """Wait for all, in the order they were begun; raises what one of them raised, or CancelledError."""
