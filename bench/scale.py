@@ -31,7 +31,7 @@ class Scale:
     small_runs: int = 3
     slow_small: int = 500
     """Small files for the aws CLI, which takes as long for these as others for all."""
-    store: int = 1_000
+    store: int = 2_000
     """Small files on the real store."""
     store_runs: int = 2
     large: int = 16
