@@ -55,10 +55,6 @@ class Ground:
         """A path that is not there yet."""
         return self.work / f"{name}-{next(_numbers)}"
 
-    def on(self, servers: Servers) -> "Ground":
-        """The same with other servers."""
-        return Ground(**{**vars(self), "servers": servers})
-
 
 @dataclass(frozen=True)
 class Seed:

@@ -39,7 +39,7 @@ class Table:
 
     def text(self) -> str:
         """For a terminal."""
-        cells = [self.header, *self.rows]
+        cells = [[cell.replace("**", "") for cell in row] for row in (self.header, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [_line(row, widths) for row in cells]
         return "\n".join([self.title, *(f"  {line}" for line in lines), ""])
