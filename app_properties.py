@@ -76,7 +76,7 @@ class Settings:
     sleep_poll_sqs: float = _key("Concurrency", values.number(0.05, 86_400), "2.0")
     upload_processes: int = _key("Concurrency", values.count(1, 64), "2")
     upload_concurrency: int = _key("Concurrency", values.count(1, 256), "64")
-    poll_processes: int = _key("Concurrency", values.count(1, 64), "1")
+    poll_processes: int = _key("Concurrency", values.count(1, 64), "2")
     download_concurrency: int = _key("Concurrency", values.count(1, 256), "64")
     visibility_seconds: int = _key("Concurrency", values.count(10, 43_200), "60")
     shutdown_seconds: float = _key("Concurrency", values.number(0, 3_600), "25")

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import boto3
+import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from botocore.utils import get_environ_proxies
@@ -37,6 +38,7 @@ _READ_SECONDS = 60  # longer than a long poll of 20 s
 _CLASSIC_THREADS = 32
 """Connections, and threads, that the classic engine uses at most: beyond, threads cost more than they bring."""
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
+_USER_AGENT = f"folder-relay Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
 _CONNECTIONS = 64
 """Kept open for one process and service at most."""
 _BY_PATH: dict[str, Any] = {"s3": {"addressing_style": "path"}}
@@ -196,6 +198,7 @@ class Aws:
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
             tcp_keepalive=True,
+            user_agent=_USER_AGENT,  # botocore's own is put together anew for every call, for a tenth of its price
             max_pool_connections=_CONNECTIONS,
             # Checksums travel as headers that we set: trailers (aws-chunked) break several S3-compatible stores.
             request_checksum_calculation="when_required",

@@ -30,8 +30,8 @@ class Acceptance:
             self._check(notice)
         return notices
 
-    def accept(self, arrival: Arrival, notice: Notice, stored: StoredObject) -> Origin:
-        """The bytes are those that were announced: the arrival is told its path, its identity and its checksum."""
+    def accept(self, arrival: Arrival, notice: Notice, stored: StoredObject) -> None:
+        """The bytes are those that were announced: the arrival is told its path, identity, checksum and time."""
         try:
             origin = origin_of(stored, self._bucket, self._folder)
             arrival.path = checked_path(origin.path, _other_separators())
@@ -45,7 +45,8 @@ class Acceptance:
                 f"{notice.key!r} arrived damaged: {size} of {stored.size} bytes, checksum {arrival.checksum} "
                 f"instead of {origin.crc64nvme}"
             )
-        return origin
+        if origin.mtime_ns is not None:
+            os.utime(arrival.fd, ns=(origin.mtime_ns, origin.mtime_ns))
 
     def _check(self, notice: Notice) -> None:
         if notice.bucket != self._bucket:

@@ -114,7 +114,10 @@ class Folder:
     def parent(self, path: str) -> Iterator[Place]:
         """The open folder that holds `path`, which need not exist itself."""
         head = path.rpartition("/")[0]
-        fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY) if head else os.dup(self.fd)
+        if not head:
+            yield Place(self.fd, path)
+            return
+        fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield Place(fd, path)
         finally:
@@ -127,6 +130,9 @@ class Folder:
         A component taken by a file takes its next version: `a/b.txt` becomes `a-Version-2/b.txt` beside a file `a`.
         """
         *parts, name = path.split("/")
+        if not parts:
+            yield Place(self.fd, name)
+            return
         current = os.dup(self.fd)
         done: list[str] = []
         try:

@@ -129,15 +129,15 @@ def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) 
         os.close(current)
 
 
-def create_hidden(folder_fd: int) -> tuple[int, str]:
-    """A new file open for reading and writing in a folder, and its name.
+def create_hidden(folder_fd: int, mode: int) -> tuple[int, str]:
+    """A new file open for reading and writing in a folder, and its name; the umask may take from its mode.
 
     Not O_TMPFILE: a file that has no name yet, and one that gets its first, each wait for ext4's one list of them; that
     cost as much again as making, writing and renaming the file.
     """
     name = f"part-{secrets.token_hex(12)}"
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=folder_fd), name
+    return os.open(name, flags, mode, dir_fd=folder_fd), name
 
 
 def is_being_written(fd: int) -> bool | None:

@@ -7,6 +7,7 @@ whole but has no name yet. They share its file system, so giving the name is one
 import contextlib
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,8 +63,10 @@ class Landing:
         """A new file to download to; sqlite3.Error while the ledger cannot be written."""
         self._settle_doubts()
         while True:
-            fd, temp = kernel.create_hidden(self.incoming.fd)
-            if try_lock(fd) and os.fstat(fd).st_nlink:
+            fd, temp = kernel.create_hidden(self.incoming.fd, _FILE_MODE)  # nobody else can look into this folder
+            if try_lock(fd) and (status := os.fstat(fd)).st_nlink:
+                if stat.S_IMODE(status.st_mode) != _FILE_MODE:
+                    os.fchmod(fd, _FILE_MODE)
                 return Arrival(fd, temp)
             os.close(fd)  # another process that just started took it for a stray
             self._unlink(temp)
@@ -77,12 +80,6 @@ class Landing:
                 self._unlink(arrival.temp)
         finally:
             os.close(arrival.fd)
-
-    def prepare(self, arrival: Arrival, mtime_ns: int | None) -> None:
-        """Give a file that was compared its mode and time."""
-        os.fchmod(arrival.fd, _FILE_MODE)
-        if mtime_ns is not None:
-            os.utime(arrival.fd, ns=(mtime_ns, mtime_ns))
 
     def publish(self, arrivals: Sequence[Arrival]) -> list[str | OSError | None]:
         """End of step 6, 7a and 7b for a batch: the path each got; None for a drop the ledger knew (see `resume`).

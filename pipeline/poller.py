@@ -286,8 +286,7 @@ class Poller:
         """End of step 6; ReceiptError if somebody else may have the message by now."""
         if self._cancelled.is_set():
             raise CancelledError("stopping")
-        origin = self._acceptance.accept(arrival, notice, stored)
-        self._landing.prepare(arrival, origin.mtime_ns)
+        self._acceptance.accept(arrival, notice, stored)
         if not self._hand.is_ours(held):
             raise ReceiptError(f"{arrival.path}: the message is no longer ours, nothing was published")
 

@@ -10,11 +10,13 @@ _CHUNK = 1024 * 1024
 
 def crc64nvme(fd: int) -> str:
     """The checksum of a whole file; reads by position."""
-    value, offset = 0, 0
-    size = min(os.fstat(fd).st_size + 1, _CHUNK)  # a buffer of the whole chunk costs more than to read a small file
-    while chunk := os.pread(fd, size, offset):
+    value, offset, size = 0, 0, os.fstat(fd).st_size
+    wanted = min(size + 1, _CHUNK)  # a buffer of the whole chunk costs more than to read a small file
+    while chunk := os.pread(fd, wanted, offset):
         value = checksums.crc64nvme(chunk, value)
         offset += len(chunk)
+        if len(chunk) < wanted and offset >= size:
+            break  # it asked for more than there is
     return as_text(value)
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from awscrt import http, s3  # type: ignore[import-untyped]  # it ships no types
 from awscrt import io as crt_io
 from awscrt.auth import AwsCredentials, AwsCredentialsProvider  # type: ignore[import-untyped]
+from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 from botocore.httpsession import get_cert_path
 
@@ -153,7 +154,9 @@ def _settle(future: Future[Answer], headers: list[tuple[str, str]], error: Excep
 
 
 def _provider(credentials: Any) -> AwsCredentialsProvider:
-    """botocore's credentials, asked for at every signature: they renew themselves."""
+    """botocore's credentials, asked for at every signature: they renew themselves, unless they are plain ones."""
+    if type(credentials) is Credentials:
+        return AwsCredentialsProvider.new_static(credentials.access_key, credentials.secret_key, credentials.token)
 
     def current() -> AwsCredentials:
         if credentials is None:

@@ -54,7 +54,7 @@ def test_everything_is_accounted_for(tmp_path: Path, launch: Launch) -> None:
     assert len(set(report["totals"].values())) == 1, report["totals"]
     assert report["totals"]["fed back"] > 3 * 8, "hardly any file was fed back"
     assert report["violations"] == report["unsettled"] == []
-    assert {"main", "watcher", "uploader-1", "uploader-2", "poller", "embedded", "feeder", "judge"} <= {
+    assert {"main", "watcher", "uploader-1", "uploader-2", "poller-1", "poller-2", "embedded", "feeder", "judge"} <= {
         use["role"] for use in report["processes"]
     }
     assert rests(root)

@@ -35,7 +35,7 @@ class Machine:
         arrival = self.landing.open_arrival()
         os.pwrite(arrival.fd, body, 0)
         arrival.drop_id, arrival.path, arrival.checksum = drop_id, path, crc64nvme_of(body)
-        self.landing.prepare(arrival, -1_000_000_001)
+        os.utime(arrival.fd, ns=(-1_000_000_001, -1_000_000_001))
         assert self.landing.keep([arrival]) == [None]
         return arrival
 
@@ -384,8 +384,8 @@ def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytes
     original = kernel.create_hidden
     held: list[int] = []
 
-    def create(folder_fd: int) -> tuple[int, str]:
-        fd, temp = original(folder_fd)
+    def create(folder_fd: int, mode: int) -> tuple[int, str]:
+        fd, temp = original(folder_fd, mode)
         if not held:  # about to be removed
             held.append(machine.landing.incoming.open(temp))
             assert try_lock(held[0])
