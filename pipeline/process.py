@@ -2,6 +2,7 @@
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import logging
 import resource
@@ -20,6 +21,9 @@ from pipeline.parent import follow_parent
 from pipeline.ports import StartupError
 
 log = logging.getLogger(__name__)
+
+_GARBAGE = 10_000
+"""New objects after which a process looks for cycles among them; with Python's 700 it does so for every few files."""
 
 _DESCRIPTORS = 4096
 
@@ -98,7 +102,10 @@ def child(link: Link, role: str, context: Context, *work: object) -> None:
     app_logger.show_on_console(context.console)
     log.debug("started")
     try:
-        importlib.import_module(f"pipeline.roles.{role}").run(context, link, stop, *work)
+        module = importlib.import_module(f"pipeline.roles.{role}")
+        gc.freeze()  # what was imported stays: not to be looked through again and again
+        gc.set_threshold(_GARBAGE)
+        module.run(context, link, stop, *work)
     except StopRequested:
         log.debug("stopped")
     except (StartupError, EmbeddedAwsError) as error:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.drop import DROP_ID, Drop, Fingerprint
@@ -21,8 +22,12 @@ _WRITER_SECONDS = 0.2
 
 def content_type(path: str) -> str:
     """Guessed from the suffix alone: `guess_type` reads a whole name as a URL, and `data:` lets it choose the type."""
-    stem = f"x{os.path.splitext(path)[1]}"
-    return mimetypes.guess_type(stem, strict=False)[0] or "application/octet-stream"
+    return _type_of(os.path.splitext(path)[1])
+
+
+@lru_cache(maxsize=256)
+def _type_of(suffix: str) -> str:
+    return mimetypes.guess_type(f"x{suffix}", strict=False)[0] or "application/octet-stream"
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,9 @@ def test_a_wrong_secret_reads_as_with_classic(start: Start, tmp_path: Path) -> N
 class Secure(NamedTuple):
     port: int
     authority: Path
+    received: list[bytes]
+    arrived: threading.Event
+    """A request came."""
 
 
 @pytest.fixture
@@ -142,11 +145,15 @@ def secure(tmp_path: Path) -> Iterator[Secure]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 
+    received: list[bytes] = []
+    arrived = threading.Event()
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_PUT(self) -> None:  # the name http.server looks for
-            self.rfile.read(int(self.headers["Content-Length"]))
+            arrived.set()
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response_only(200)
             self.send_header("ETag", '"abc"')
             self.send_header("Content-Length", "0")
@@ -167,7 +174,7 @@ def secure(tmp_path: Path) -> Iterator[Secure]:
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield Secure(server.server_address[1], authority)
+    yield Secure(server.server_address[1], authority, received, arrived)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -175,13 +182,24 @@ def secure(tmp_path: Path) -> Iterator[Secure]:
 
 @pytest.mark.parametrize("engine", ["crt", "classic"])
 def test_an_authority_of_ones_own(secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """AWS_CA_BUNDLE names it for both engines; without it the certificate is refused, and the text says what to do."""
+    """AWS_CA_BUNDLE names it for both engines."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(secure.authority))
     there = f"https://localhost:{secure.port}"
     assert upload(reach.aws(tmp_path, there, KEYS, aws_transfer_client=engine), tmp_path).etag == "abc"
-    monkeypatch.delenv("AWS_CA_BUNDLE")
+    assert secure.received == [b"12345"]
+
+
+def test_an_unknown_authority_gets_nothing(secure: Secure, tmp_path: Path) -> None:
+    """Not a byte. classic says at once what to do; crt hangs up only after a while, and tries again for minutes."""
+    there = f"https://localhost:{secure.port}"
     with pytest.raises(PausedError, match="AWS_CA_BUNDLE"):
-        upload(reach.aws(tmp_path, there, KEYS, aws_transfer_client=engine), tmp_path)
+        upload(reach.aws(tmp_path, there, KEYS, aws_transfer_client="classic"), tmp_path)
+    store = reach.aws(tmp_path, there, KEYS, aws_transfer_client="crt").store(tmp_path / "j", 2, writes=False)
+    future = store.begin_upload(Content(-1, 1, crc64nvme_of(b"x"), body=b"x"), "in/a", {})
+    assert not secure.arrived.wait(2)
+    assert not future.done() or future.exception()
+    store.close()
+    assert secure.received == []
 
 
 # Errors that no service sent
