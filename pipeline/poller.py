@@ -22,6 +22,7 @@ from pipeline.notice import Notice
 from pipeline.pacing import Gate
 from pipeline.ports import (
     CancelledError,
+    ChangedError,
     MessageQueue,
     MissingError,
     NeverError,
@@ -181,10 +182,10 @@ class Poller:
             self._accept(held, arrival, notice, stored)
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
             self._landing.discard(arrival)
-            self._to_thread(held, error)
-            return
-        published = self._publisher.submit(arrival)
-        published.add_done_callback(functools.partial(self._on_published, held, arrival, stored, started))
+            self._to_thread(held, None if isinstance(error, ChangedError) else error)
+        else:
+            published = self._publisher.submit(arrival)
+            published.add_done_callback(functools.partial(self._on_published, held, arrival, stored, started))
 
     def _on_published(
         self, held: Held, arrival: Arrival, stored: StoredObject, started: float, future: Future[str | None]

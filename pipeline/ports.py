@@ -6,7 +6,7 @@ The workers are given these; `aws_util` builds the real ones, the tests run one 
     ├── StartupError   this program cannot begin; carries its exit code
     ├── LaterError     this file, later: throttling, 5xx, a connection that broke
     │   ├── MissingError  the object is not there (yet)
-    │   └── ChangedError  the file is not what it was when it was looked at
+    │   └── ChangedError  the file, or the object, is not what it was said to be
     ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
     ├── NeverError     this file, never: goes to Failed, or to the dead letters
     ├── TakenError     the key already holds an object
@@ -43,7 +43,7 @@ class MissingError(LaterError):
 
 
 class ChangedError(LaterError):
-    """The file changed since its checksum was computed."""
+    """The file changed since its checksum was computed; or the object is not of the size that was said."""
 
 
 class PausedError(RelayError):
@@ -176,7 +176,10 @@ class ObjectStore(Protocol):
         ...
 
     def begin_download(self, key: str, fd: int, *, size: int | None, version_id: str | None) -> Future[StoredObject]:
-        """The same, which goes on by itself; `fd` stays open until the future is done. Meant for small objects."""
+        """The same, which goes on by itself; `fd` stays open until the future is done. Meant for small objects.
+
+        ChangedError if the object does not have `size` bytes.
+        """
         ...
 
     def cancel(self) -> None:

@@ -12,7 +12,7 @@ from pipeline.aws.engine import Engine, Get, then
 from pipeline.aws.errors import NO_RANGE, code_of, stop_if, translated
 from pipeline.aws.window import Budget, Window
 from pipeline.names import printable
-from pipeline.ports import LaterError, NeverError, StoredObject, TakenError
+from pipeline.ports import ChangedError, LaterError, NeverError, StoredObject, TakenError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -46,15 +46,15 @@ class Downloads:
         return first.stored(key)
 
     def begin_small(self, key: str, fd: int, size: int, version_id: str | None) -> Future[StoredObject]:
-        """One request for an object that has at most PART_SIZE bytes; LaterError if it has more."""
+        """One request, for no more bytes than there should be; ChangedError if the object has another size."""
         what = self._what(key)
 
         def check(answer: Answer) -> StoredObject:
-            if answer.length > PART_SIZE:
-                raise LaterError(f"{what}: it has {answer.length} bytes, not {size}")
+            if answer.length != size:
+                raise ChangedError(f"{what}: it has {answer.length} bytes, not {size}")
             return answer.stored(key)
 
-        return then(self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, bool), check, what)
+        return then(self._get(Get(key, 0, size - 1, version_id or ""), fd, bool), check, what)
 
     def _get(self, get: Get, fd: int, cancelled: Callable[[], bool]) -> Future[Answer]:
         """One range into the file; LaterError if it ended early."""

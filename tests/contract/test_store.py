@@ -30,6 +30,7 @@ from pipeline.aws.classic import ClassicEngine
 from pipeline.aws.store import MULTIPART_FROM, S3Store
 from pipeline.ports import (
     CancelledError,
+    ChangedError,
     Content,
     LaterError,
     MissingError,
@@ -232,6 +233,19 @@ def test_keys_lists_every_page_of_a_prefix(seaweed_shelf: Served) -> None:
 
 
 # Deletion
+
+
+@pytest.mark.parametrize("said", [4, 6])
+def test_a_small_download_is_of_the_size_that_was_said(served: Served, said: int) -> None:
+    """Else ChangedError, and no more bytes are asked for than were said: whoever said so may have lied."""
+    served.put("in/a", b"12345")
+    path = served.folder / "arrived"
+    with path.open("w+b") as file:
+        with pytest.raises(ChangedError):
+            served.store.begin_download("in/a", file.fileno(), size=said, version_id=None).result(30)
+        assert path.stat().st_size <= said
+        assert served.store.begin_download("in/a", file.fileno(), size=5, version_id=None).result(30).size == 5
+    assert path.read_bytes() == b"12345"
 
 
 def test_deleted_it_is_gone(shelf: Shelf) -> None:
