@@ -4,6 +4,7 @@ Whatever AWS answers comes out of here as one of the errors of `pipeline.ports`,
 """
 
 import logging
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import boto3
-import botocore
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from botocore.utils import get_environ_proxies
@@ -119,7 +120,8 @@ class Aws:
         bucket, extra = self.settings.aws_s3_bucket, self._extra()
         if self._is_classic():
             return ClassicEngine(client, bucket, threads=min(connections, _CLASSIC_THREADS), extra=extra)
-        owner = {name: value for name, value in extra.items() if name == OWNER}
+        owner = self._owner()
+        self._find_region()
         templates = {
             "put_object": template_of(client, "put_object", Bucket=bucket, Body=b"", **extra),
             "upload_part": template_of(
@@ -129,17 +131,30 @@ class Aws:
         }
         return CrtEngine(
             templates,
-            client.meta.region_name,
+            templates["get_object"].region or client.meta.region_name,
             self._session.get_credentials(),
             connections=connections,
-            verify=self._session._session.get_config_variable("ca_bundle"),
+            # As botocore itself looks for it.
+            verify=self._core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"),
         )
+
+    def _find_region(self) -> None:
+        """Let botocore ask the bucket something: one in another region sends it there, and it remembers."""
+        try:
+            self._ask_bucket()
+        except (ClientError, BotoCoreError) as error:
+            log.warning("the bucket is taken to lie in aws_region: %s", describe(error, "ask the bucket"))
 
     def _is_classic(self) -> bool:
         """Whether objects travel by botocore's own requests; a person who says crt gets it, past any proxy."""
         wished = self.settings.aws_transfer_client
         proxied = not self._uses_embedded() and bool(get_environ_proxies(self.describe_endpoint("s3")))
         return wished == CLASSIC or (wished == AUTO and proxied)
+
+    def _owner(self) -> dict[str, Any]:
+        """The argument that every request carries where the bucket's owner is given."""
+        owner = self.settings.aws_s3_expected_bucket_owner
+        return {OWNER: owner} if owner else {}
 
     def _extra(self) -> dict[str, Any]:
         """What objects are stored with beside the program's own, in botocore's names."""
@@ -151,17 +166,20 @@ class Aws:
             "Tagging": settings.aws_s3_extra_tagging,
             "CacheControl": settings.aws_s3_extra_cache_control,
             "ACL": settings.aws_s3_extra_acl,
-            OWNER: settings.aws_s3_expected_bucket_owner,
         }
-        return {name: value for name, value in wished.items() if value}
+        return {name: value for name, value in wished.items() if value} | self._owner()
 
     def _check_bucket(self) -> None:
-        bucket, folder = self.settings.aws_s3_bucket, self.settings.aws_s3_folder
         try:
-            # LIST under the prefix: unlike HEAD it has a body that names the error, and the least policy allows it.
-            self._s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
+            self._ask_bucket()
         except (ClientError, BotoCoreError) as error:
-            raise StartupError(describe(error, f"reach the bucket {bucket!r}")) from error
+            raise StartupError(describe(error, f"reach the bucket {self.settings.aws_s3_bucket!r}")) from error
+
+    def _ask_bucket(self) -> None:
+        """LIST under the prefix: unlike HEAD it has a body that names the error, and the least policy allows it."""
+        folder, owner = self.settings.aws_s3_folder, self._owner()
+        prefix = f"{folder}/" if folder else ""
+        self._s3.list_objects_v2(Bucket=self.settings.aws_s3_bucket, Prefix=prefix, MaxKeys=1, **owner)
 
     def _honours_if_none_match(self, client: Any) -> bool:
         """PUT one empty object twice: a store that takes it twice ignores the header and is asked before each PUT."""
@@ -169,7 +187,9 @@ class Aws:
         key = f"{folder}/{STORE_PROBE}" if folder else STORE_PROBE
         for _ in range(2):
             try:
-                client.put_object(Bucket=self.settings.aws_s3_bucket, Key=key, Body=b"", IfNoneMatch="*")
+                client.put_object(
+                    Bucket=self.settings.aws_s3_bucket, Key=key, Body=b"", IfNoneMatch="*", **self._extra()
+                )
             except (ClientError, BotoCoreError) as error:
                 if code_of(error) in _UNKNOWN_HEADER:
                     break
@@ -216,6 +236,10 @@ class Aws:
             raise StartupError(f"{text}; check aws_region and the endpoint keys", EXIT_CONFIG) from error
 
     @cached_property
+    def _core(self) -> botocore.session.Session:
+        return botocore.session.get_session()
+
+    @cached_property
     def _session(self) -> boto3.session.Session:
         settings = self.settings
         key, secret = settings.aws_access_key_id or None, settings.aws_secret_key or None
@@ -223,7 +247,11 @@ class Aws:
             key, secret = _EMBEDDED_CREDENTIALS
         try:
             return boto3.session.Session(
-                key, secret, region_name=settings.aws_region, profile_name=settings.aws_profile or None
+                key,
+                secret,
+                region_name=settings.aws_region,
+                botocore_session=self._core,
+                profile_name=settings.aws_profile or None,
             )
         except ProfileNotFound as error:
             raise StartupError(f"{error}; correct aws_profile, or leave it empty", EXIT_CONFIG) from error

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pipeline import pacing
 from pipeline.batcher import Batcher
 from pipeline.hand import Hand, Held
-from pipeline.ports import MessageQueue, ReceiptError, Received, RelayError
+from pipeline.ports import QUEUE_BATCH, MessageQueue, ReceiptError, Received, RelayError
 
 log = logging.getLogger(__name__)
 
-_BATCH = 10
 _THREADS = 2
 _LINGER = 0.02
 """Seconds; messages in hand are on their way to the same batch, and with none in hand nobody waits."""
@@ -35,7 +34,7 @@ class Acknowledger:
         """
         self._queue, self._hand, self._keep_message, self._ended, self._hurry = queue, hand, keep_message, ended, hurry
         self._batcher: Batcher[Held, None] = Batcher(
-            self._delete, _BATCH, _LINGER, _THREADS, alone=lambda size: hand.count() <= size
+            self._delete, QUEUE_BATCH, _LINGER, _THREADS, alone=lambda size: hand.count() <= size
         )
 
     def submit(self, held: Held) -> None:

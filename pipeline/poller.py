@@ -33,6 +33,7 @@ from pipeline.ports import (
     RelayError,
     StoredObject,
 )
+from pipeline.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,6 @@ _SMALL = 1024 * 1024
 """Bytes up to which a file is received by the threads that everything goes through."""
 _THREADS = 16
 """Large files that are under way together."""
-_BATCH = 10
-_MORE_RECEIVERS = 3
-_ROOM_SECONDS = 0.02
-"""For which a receive waits for each further place: a call for one message costs what one for ten costs."""
 _PUBLISH_BATCH = 64
 _CANCEL_SECONDS = 1.0
 """What a download that runs may take to notice that it is cancelled."""
@@ -75,16 +72,14 @@ class Poller:
         self._hand = Hand(queue, visibility)
         self._publisher: Batcher[Arrival, str | None] = Batcher(landing.publish, _PUBLISH_BATCH, 0.0)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")
-        self._receivers = ThreadPoolExecutor(_MORE_RECEIVERS, "receive")
         self._slots = threading.Semaphore(concurrency)
         self._waiting = waiting
         self._stopping, self._cancelled = threading.Event(), threading.Event()
         self._acknowledger = Acknowledger(
             queue, self._hand, keep_message, lambda _held: self._slots.release(), self._cancelled
         )
-        self._is_rich = False
-        """Whether the last receive brought as much as one can: there is more."""
         self.gate = Gate()
+        self._receiver = Receiver(queue, self._slots, lambda: self.gate, self._start)
 
     def step(self, wait: int, idle: float) -> int | None:
         """Receive what there is room for, waiting up to `wait` seconds; how many, None if it could not ask."""
@@ -92,11 +87,8 @@ class Poller:
         with self._waiting():
             if not self.gate.wait():
                 return None
-            room = self._take_slots(wait=True)
-            while self._is_rich and (more := self._take_slots(wait=False)):
-                self._receivers.submit(self._receive, more)
-            messages = self._ask(room, wait)
-        self._start_all(messages, room)
+            room, messages = self._receiver.receive(wait)
+        self._receiver.hand_over(messages, room)
         if messages == [] and time.monotonic() - started < min(1, wait):
             with self._waiting():
                 self._stopping.wait(idle)  # this queue does not know long polling
@@ -110,7 +102,7 @@ class Poller:
         """Finish what is in hand within so many seconds, give the rest back."""
         self._stopping.set()
         self.gate.stop()
-        self._receivers.shutdown(wait=True)
+        self._receiver.close()
         settled = self._hand.wait_until_empty(seconds)
         if not settled:
             self._cancelled.set()
@@ -122,35 +114,9 @@ class Poller:
         self._acknowledger.close()
         self._hand.close()
 
-    def _take_slots(self, *, wait: bool) -> int:
-        """Room for up to ten messages; with `wait` for one at least, and a moment for more while there are more."""
-        room = int(self._slots.acquire(blocking=wait))
-        patience = _ROOM_SECONDS if wait and self._is_rich else 0.0
-        while 0 < room < _BATCH and self._slots.acquire(timeout=patience):
-            room += 1
-        return room
-
-    def _receive(self, room: int) -> None:
-        self._start_all(self._ask(room, 0), room)
-
-    def _ask(self, limit: int, wait: int) -> list[Received] | None:
-        try:
-            messages = self._queue.receive(limit, wait)
-        except RelayError as error:
-            self.gate.shut(error)
-            return None
-        self.gate.passed()
-        self._is_rich = len(messages) == _BATCH
-        return messages
-
-    def _start_all(self, messages: list[Received] | None, room: int) -> None:
-        for message in messages or ():
-            self._start(self._hand.take(message))
-        if unused := room - len(messages or ()):
-            self._slots.release(unused)
-
-    def _start(self, held: Held) -> None:
+    def _start(self, message: Received) -> None:
         """Begin the download of a small file, or give the message to a thread."""
+        held = self._hand.take(message)
         try:
             notices = self._acceptance.notices(held.message)
             small = len(notices) == 1 and 0 < (notices[0].size or 0) <= _SMALL
@@ -181,8 +147,7 @@ class Poller:
             stored = future.result()
             self._accept(held, arrival, notice, stored)
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
-            self._landing.discard(arrival)
-            self._to_thread(held, None if isinstance(error, ChangedError) else error)
+            self._give_up(held, arrival, None if isinstance(error, ChangedError) else error)
         else:
             published = self._publisher.submit(arrival)
             published.add_done_callback(functools.partial(self._on_published, held, arrival, stored, started))
@@ -193,11 +158,16 @@ class Poller:
         try:
             self._note_published(arrival, stored, future.result(), started)
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
+            self._give_up(held, arrival, error)
+        else:
             self._landing.discard(arrival)
+            self._acknowledger.submit(held)
+
+    def _give_up(self, held: Held, arrival: Arrival, error: Exception | None) -> None:
+        try:
+            self._landing.discard(arrival)  # it may have to ask the ledger, which may be what is broken
+        finally:
             self._to_thread(held, error)
-            return
-        self._landing.discard(arrival)
-        self._acknowledger.submit(held)
 
     def _to_thread(self, held: Held, error: Exception | None = None) -> None:
         if self._stopping.is_set():

@@ -19,6 +19,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+QUEUE_BATCH = 10
+"""Messages in one call (Amazon SQS Developer Guide, "Message quotas")."""
 EXIT_DONE, EXIT_LOSS, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG = 0, 1, 2, 69, 75, 78
 
 
@@ -226,7 +228,7 @@ class MessageQueue(Protocol):
         ...
 
 
-def batches(items: Iterable[str], size: int = 10) -> Iterator[list[str]]:
+def batches(items: Iterable[str], size: int = QUEUE_BATCH) -> Iterator[list[str]]:
     """`items` in lists of at most `size`."""
     batch: list[str] = []
     for item in items:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -93,6 +94,16 @@ class Storing:
             if queued.fingerprint() == drop.fingerprint:
                 return drop, stored
             stale = stored
+
+    def set_aside(self, queued: Queued, error: NeverError) -> None:
+        """To Failed, with the reason, what can never be stored."""
+        if not self._spool.still_there(queued):
+            log.warning("%s can never be sent (%s), but another file has its name now", queued.path, error)
+            return
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        reason = {"path": printable(queued.path), "reason": printable(str(error)), "time": when}
+        failed = self._spool.fail(queued, reason)
+        log.error("set aside as %s: %s", self._spool.failed.path / failed, error)
 
     def _attempt(self, queued: Queued, stale: StoredObject | None) -> tuple[Drop, StoredObject | None]:
         drop = self._identify(queued)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline import pacing
 from pipeline.agenda import Again, Agenda
 from pipeline.batcher import Batcher
 from pipeline.drop import Drop
-from pipeline.names import human_size, printable
+from pipeline.names import human_size
 from pipeline.notice import announce
 from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
+    QUEUE_BATCH,
     CancelledError,
     LaterError,
     Message,
@@ -40,7 +40,6 @@ _SMALL = 1024 * 1024
 """Bytes up to which a file is read and sent by the thread that opens it."""
 _THREADS = 16
 """Large files that are under way together."""
-_SEND_BATCH = 10
 _SEND_LINGER = 0.02
 """Seconds; files that are in hand are on their way to the same batch, and with none in hand nobody waits."""
 _SEND_THREADS = 2
@@ -102,7 +101,7 @@ class Uploader:
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "upload")
         self._announcer: Batcher[_Sent, None] = Batcher(
-            self._announce, _SEND_BATCH, _SEND_LINGER, _SEND_THREADS, alone=lambda size: self._agenda.in_hand() <= size
+            self._announce, QUEUE_BATCH, _SEND_LINGER, _SEND_THREADS, alone=lambda size: self._agenda.in_hand() <= size
         )
         self._announced: set[str] = set()
         self._troubles = Summary(log)
@@ -194,10 +193,11 @@ class Uploader:
             else:
                 self._pool.submit(self._store_in_thread, work, queued, stale=stored)
 
-    def _store_in_thread(self, work: _Work, queued: Queued, **begun: Any) -> None:
-        """`begun`: see Storing.store."""
+    def _store_in_thread(
+        self, work: _Work, queued: Queued, *, refused: Drop | None = None, stale: StoredObject | None = None
+    ) -> None:
         try:
-            drop, stored = self._storing.store(queued, **begun)
+            drop, stored = self._storing.store(queued, refused=refused, stale=stale)
         except Exception as error:  # noqa: BLE001  # not hidden: whatever it is, the work ends with it
             self._fail(work, error)
         else:
@@ -252,7 +252,9 @@ class Uploader:
             log.info("%s", error)
             return None
         if isinstance(error, NeverError) and work.queued:
-            self._set_aside(work.queued, error)  # under its lock: by its first path another file may be meant by now
+            self._storing.set_aside(
+                work.queued, error
+            )  # under its lock: by its first path another file may be meant by now
             return None
         if isinstance(error, PausedError):
             self.gate.shut(error)
@@ -288,12 +290,3 @@ class Uploader:
     def _message(self, sent: _Sent) -> Message:
         route, now = self._route, time.time_ns()
         return announce(sent.stored, self._store.bucket, sent.drop.origin, route.form, region=route.region, now_ns=now)
-
-    def _set_aside(self, queued: Queued, error: NeverError) -> None:
-        if not self._spool.still_there(queued):
-            log.warning("%s can never be sent (%s), but another file has its name now", queued.path, error)
-            return
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        reason = {"path": printable(queued.path), "reason": printable(str(error)), "time": when}
-        failed = self._spool.fail(queued, reason)
-        log.error("set aside as %s: %s", self._spool.failed.path / failed, error)

@@ -2,7 +2,8 @@
 
 Bodies are bytes in memory: what was compared with its checksum is what travels, and no path is opened a second time.
 The runtime's own multipart transfers are not used: they read the file by its path, keep no state to resume from, and
-ask for at least 1 GiB of buffers.
+ask for at least 1 GiB of buffers. It tries again by itself, five times: that a connection is refused is known after ten
+seconds, that a server says nothing or has a certificate nobody knows after minutes.
 """
 
 import io
@@ -24,8 +25,11 @@ from pipeline.aws.engine import Get, Put
 from pipeline.aws.template import Template
 
 _EVENT_LOOPS = 1
+"""Threads that do the network's work; two gained nothing where they share the interpreter's lock."""
 _TARGET_GBPS = 10.0
+"""The runtime's own default; the number of connections, which it would derive from this, is given."""
 _CLOSE_SECONDS = 5.0
+"""For which closing waits for the runtime's threads."""
 
 
 class CrtEngine:
@@ -46,6 +50,7 @@ class CrtEngine:
         self._put, self._part, self._get = (templates[name] for name in ("put_object", "upload_part", "get_object"))
         self._lock = threading.Lock()
         self._requests: dict[object, s3.S3Request | None] = {}
+        self._cancelled = False
         loops = crt_io.EventLoopGroup(_EVENT_LOOPS)
         secure = self._put.scheme == "https"
         self._client = s3.S3Client(
@@ -90,6 +95,7 @@ class CrtEngine:
     def cancel(self) -> None:
         """See engine.Engine."""
         with self._lock:
+            self._cancelled = True
             requests = list(self._requests.values())
         for request in requests:
             if request is not None:
@@ -121,7 +127,7 @@ class CrtEngine:
 
         def on_done(error: Exception | None = None, **_: Any) -> None:
             with self._lock:
-                del self._requests[token]
+                self._requests.pop(token, None)
             _settle(future, heard, error)
 
         request = http.HttpRequest(method, target, http.HttpHeaders([*template.headers, *headers]))
@@ -129,17 +135,24 @@ class CrtEngine:
             request.body_stream = io.BytesIO(body)
         with self._lock:
             self._requests[token] = None
-        made = self._client.make_request(
-            type=s3.S3RequestType.DEFAULT,
-            operation_name=operation,
-            request=request,
-            on_headers=on_headers,
-            on_body=on_body,
-            on_done=on_done,
-        )
+        try:
+            made = self._client.make_request(
+                type=s3.S3RequestType.DEFAULT,
+                operation_name=operation,
+                request=request,
+                on_headers=on_headers,
+                on_body=on_body,
+                on_done=on_done,
+            )
+        except Exception as error:  # noqa: BLE001  # not hidden: whoever waits for the future raises it
+            on_done(error)
+            return future
         with self._lock:
             if token in self._requests:  # it may have ended already
                 self._requests[token] = made
+            cancelled = self._cancelled
+        if cancelled:
+            made.cancel()
         return future
 
 

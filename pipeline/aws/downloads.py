@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from pipeline.aws.answers import Answer
-from pipeline.aws.body import PART_SIZE
+from pipeline.aws.body import PART_SIZE, part_size_of
 from pipeline.aws.engine import Engine, Get, then
 from pipeline.aws.errors import NO_RANGE, code_of, stop_if, translated
 from pipeline.aws.window import Budget, Window
@@ -82,8 +82,9 @@ class Downloads:
         window: Window[Answer] = Window(self._budget, cancelled, what, first.length)
         try:
             with window:
-                for start in range(PART_SIZE, first.length, PART_SIZE):
-                    end = min(start + PART_SIZE, first.length) - 1
+                step = part_size_of(first.length)
+                for start in range(PART_SIZE, first.length, step):
+                    end = min(start + step, first.length) - 1
                     get = Get(key, start, end, version_id or "", first.etag)
                     window.submit(end - start + 1, functools.partial(self._get, get, fd, cancelled))
                 window.results()

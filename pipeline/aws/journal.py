@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Journal:
             fsync_path(self._folder)
             yield Noted(path, record)
 
-    def cut_off(self) -> Iterator[Noted]:
+    def cut_off(self) -> Generator[Noted, None, None]:
         """Each record of an upload whose process is gone, locked while it is looked at."""
         for path in sorted([*self._folder.glob("*.json"), *self._folder.glob("*.new")]):
             with self._taken(path) as noted:

@@ -19,6 +19,7 @@ from pipeline.aws.engine import OWNER, Engine, Put
 from pipeline.aws.errors import code_of, translate, translated
 from pipeline.aws.journal import Journal, Noted, Record
 from pipeline.aws.window import Budget, Window
+from pipeline.drop import DROP_ID
 from pipeline.names import printable
 from pipeline.ports import CancelledError, ChangedError, Content, LaterError, NeverError, TakenError
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_DROP_ID = "drop-id"
 _GONE = "NoSuchUpload"
 _HOPELESS = (TakenError, NeverError, ChangedError, CancelledError)
 """After these nothing goes on with the parts that are there."""
@@ -57,10 +57,14 @@ class Multipart:
         `condition`: IfNoneMatch or IfMatch of the completion, the moment that counts.
         """
         what = f"PUT s3://{self._bucket}/{printable(key)}"
-        with self._upload_of(content, key, metadata, what) as noted:
+        size, drop_id = content.size, metadata.get(DROP_ID, "")
+        wanted = Record(self._bucket, key, "", drop_id, content.crc64nvme, size, part_size_of(size), time.time())
+        with self._upload_of(wanted, lambda: self._create(content, key, metadata, what)) as (noted, goes_on):
             try:
                 with translated(what):
-                    answer = self._complete(noted.record, self._send(noted.record, content, cancelled, what), condition)
+                    there = self._parts_there(noted.record) if goes_on else {}
+                    parts = self._send(noted.record, there, content, cancelled, what)
+                    answer = self._complete(noted.record, parts, condition)
             except _HOPELESS:
                 self._abort(noted)
                 raise
@@ -81,31 +85,28 @@ class Multipart:
         )
 
     @contextlib.contextmanager
-    def _upload_of(self, content: Content, key: str, metadata: Mapping[str, str], what: str) -> Iterator[Noted]:
-        """The upload of this very drop that was cut off, or a new one."""
-        wanted = Record(
-            self._bucket,
-            key,
-            "",
-            metadata.get(_DROP_ID, ""),
-            content.crc64nvme,
-            content.size,
-            part_size_of(content.size),
-            time.time(),
-        )
-        for noted in self._journal.cut_off():
-            if (noted.record.bucket, noted.record.key) != (self._bucket, key):
+    def _upload_of(self, wanted: Record, begin: Callable[[], str]) -> Iterator[tuple[Noted, bool]]:
+        """The upload of this very drop that was cut off, or a new one; and whether it goes on."""
+        with contextlib.ExitStack() as held:
+            earlier = self._cut_off(wanted, held)
+            yield (earlier, True) if earlier else (self._begun(wanted, begin, held), False)
+
+    def _cut_off(self, wanted: Record, held: contextlib.ExitStack) -> Noted | None:
+        """What was cut off of this very drop; whatever else was under this key, of this file before or another's."""
+        for noted in held.enter_context(contextlib.closing(self._journal.cut_off())):
+            if (noted.record.bucket, noted.record.key) != (self._bucket, wanted.key):
                 continue
             if wanted.drop_id and noted.record.is_of(wanted):
-                yield noted
-                return
-            self._abort(noted)  # of what this file, or one before it under this key, was then
-        begun = dataclasses.replace(wanted, upload_id=self._create(content, key, metadata, what))
+                return noted
+            self._abort(noted)
+        return None
+
+    def _begun(self, wanted: Record, begin: Callable[[], str], held: contextlib.ExitStack) -> Noted:
+        record = dataclasses.replace(wanted, upload_id=begin())
         try:
-            with self._journal.written(begun) as noted:
-                yield noted
+            return held.enter_context(self._journal.written(record))
         except OSError:  # it could not be noted
-            self._abort_upload(begun)
+            self._abort_upload(record)
             raise
 
     def _create(self, content: Content, key: str, metadata: Mapping[str, str], what: str) -> str:
@@ -121,10 +122,15 @@ class Multipart:
             )["UploadId"]
 
     def _send(
-        self, record: Record, content: Content, cancelled: Callable[[], bool], what: str
+        self,
+        record: Record,
+        there: Mapping[int, Mapping[str, Any]],
+        content: Content,
+        cancelled: Callable[[], bool],
+        what: str,
     ) -> list[dict[str, int | str]]:
         """Every part that is not there yet, read in order; number and ETag of all."""
-        there, whole = self._parts_there(record), 0
+        whole = 0
 
         def begin(number: int, offset: int, size: int) -> Future[Answer]:
             nonlocal whole

@@ -9,7 +9,17 @@ from botocore.exceptions import ClientError
 
 from pipeline.aws.errors import DENIED, code_of, describe, describe_entry, translate, translated
 from pipeline.names import printable
-from pipeline.ports import Depth, LaterError, Message, NeverError, PausedError, Received, RelayError, StartupError
+from pipeline.ports import (
+    QUEUE_BATCH,
+    Depth,
+    LaterError,
+    Message,
+    NeverError,
+    PausedError,
+    Received,
+    RelayError,
+    StartupError,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -17,10 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BATCH = 10
-"""Messages in one call (Amazon SQS Developer Guide, "Message quotas")."""
 ATTRIBUTES = 10
-"""Attributes of one message (the same)."""
+"""Attributes of one message (Amazon SQS Developer Guide, "Message quotas")."""
 RETENTION_SECONDS = 10 * 24 * 3600
 DEAD_RETENTION_SECONDS = 14 * 24 * 3600
 """The longest SQS keeps a message: dead letters must outlive the queue they came from."""
@@ -58,7 +66,7 @@ class Queue:
         with translated(f"receive from {self.url}"):
             answer = self._client.receive_message(
                 QueueUrl=self.url,
-                MaxNumberOfMessages=min(limit, BATCH),
+                MaxNumberOfMessages=min(limit, QUEUE_BATCH),
                 WaitTimeSeconds=min(wait, LONG_POLL_SECONDS),
                 VisibilityTimeout=self._visibility,
                 MessageAttributeNames=["All"],

@@ -36,6 +36,8 @@ class Template:
     head: str
     """Of the path, before the key."""
     headers: tuple[tuple[str, str], ...]
+    region: str
+    """That the signature is for: the bucket's, once the client was redirected there."""
 
     def target(self, key: str, query: str = "") -> str:
         """The request's target for a key, quoted as botocore quotes it."""
@@ -53,7 +55,9 @@ def template_of(client: Any, operation: str, **arguments: Any) -> Template:
     headers = {"Host": host} | {
         name: _text(value) for name, value in request.headers.items() if not _NOT_KEPT.fullmatch(name)
     }
-    return Template(parts.scheme, host, parts.path.partition(_KEY)[0], tuple(headers.items()))
+    scope = re.search(r"Credential=[^/]+/[^/]+/([^/]+)/", _text(request.headers.get("Authorization", "")))
+    head = parts.path.partition(_KEY)[0]
+    return Template(parts.scheme, host, head, tuple(headers.items()), scope.group(1) if scope else "")
 
 
 def _catch(client: Any, operation: str, arguments: Mapping[str, Any]) -> AWSPreparedRequest:

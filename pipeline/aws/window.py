@@ -70,6 +70,7 @@ class Window(Generic[Result]):
         self._budget, self._cancelled, self._what = budget, cancelled, what
         self._progress = Progress(what, total)
         self._futures: list[Future[Result]] = []
+        self._failed: Future[Result] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -84,8 +85,8 @@ class Window(Generic[Result]):
         stop_if(self._cancelled(), self._what)
         self._budget.take(size, self._cancelled, self._what)
         try:
-            for failed in (future for future in self._futures if future.done() and future.exception()):
-                failed.result()
+            if self._failed is not None:
+                self._failed.result()
             future = begin()
         except BaseException:
             self._budget.give(size)
@@ -97,6 +98,8 @@ class Window(Generic[Result]):
         self._budget.give(size)
         if future.exception() is None:
             self._progress.add(size)
+        else:
+            self._failed = future
 
     def results(self) -> list[Result]:
         """Wait for all, in the order they were begun; raises what one of them raised, or CancelledError."""

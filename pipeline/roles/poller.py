@@ -52,3 +52,4 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
             empty = empty + 1 if got == 0 and poller.idle() else 0
     finally:
         poller.close(settings.shutdown_seconds)
+        store.close()

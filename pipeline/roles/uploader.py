@@ -48,6 +48,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
             uploader.step(hint, settings.sleep_upload_to_s3)
     finally:
         uploader.close(settings.shutdown_seconds)
+        store.close()
 
 
 def _hint(hints: Any, seconds: float) -> tuple[str, ...]:

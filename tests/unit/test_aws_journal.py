@@ -38,7 +38,7 @@ def test_what_one_looks_at_no_other_takes(tmp_path: Path) -> None:
     looking = journal.cut_off()
     assert next(looking).record == RECORD
     assert noted(other) == []
-    looking.close()  # type: ignore[attr-defined]  # a generator
+    looking.close()
     assert noted(other) == [RECORD]
 
 

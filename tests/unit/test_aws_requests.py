@@ -38,6 +38,7 @@ def test_a_template_is_what_botocore_would_send(endpoint: str | None, style: str
     assert found.target("in/a b/é?x~") == target
     assert found.target("k", "versionId=1") == f"{found.head}k?versionId=1"
     assert ("Host", host) in found.headers
+    assert found.region == "eu-west-1"
 
 
 def test_a_template_carries_what_every_request_carries() -> None:

@@ -45,7 +45,7 @@ LAYERS = (
     ("durability", "folders", "moves", "ledger", "aws"),
     ("parents", "told"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
-    ("storing", "acceptance", "acknowledger"),
+    ("storing", "acceptance", "acknowledger", "receiver"),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor", "children"),
