@@ -56,10 +56,13 @@ class Acknowledger:
     def _delete(self, batch: Sequence[Held]) -> list[None]:
         """A message that cannot be deleted comes again and is recognised."""
         left = list(batch)
-        for attempt in range(_TRIES):
-            left = self._try(left, attempt)
-            if not left or self._hurry.wait(pacing.delay(attempt)):
-                break
+        try:
+            for attempt in range(_TRIES):
+                left = self._try(left, attempt)
+                if not left or self._hurry.wait(pacing.delay(attempt)):
+                    break
+        except Exception:
+            log.exception("an error of the program; messages that were settled come again, and are recognised")
         for held in batch:
             self._hand.let_go(held)
             self._ended(held)

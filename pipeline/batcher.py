@@ -38,9 +38,11 @@ class Batcher(Generic[Item, Outcome]):
             thread.start()
 
     def submit(self, item: Item) -> "Future[Outcome]":
-        """Put an item into the next batch; the future has its outcome."""
+        """Put an item into the next batch; the future has its outcome. RuntimeError once it is closed."""
         future: Future[Outcome] = Future()
         with self._changed:
+            if self._closed:
+                raise RuntimeError("closed: nothing is flushed any more")
             if not self._waiting:
                 self._first_at = time.monotonic()
             self._waiting.append((item, future))

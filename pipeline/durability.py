@@ -80,6 +80,8 @@ def sync_together(fds: Sequence[int]) -> list[OSError | None]:
     """
     if _syncfs is None or _sync_file_range is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if len({os.fstat(fd).st_dev for fd in fds}) > 1:  # something is mounted inside a folder
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     if _syncfs(fds[0]) != 0:
         raise _last_error()
     return [None if _sync_file_range(fd, 0, 0, _WAIT_BEFORE) == 0 else _last_error() for fd in fds]

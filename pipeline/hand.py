@@ -40,6 +40,8 @@ class Hand:
         self._changed = threading.Condition()
         self._held: dict[str, Held] = {}
         self._closed = False
+        self._asleep = False
+        """Whether the heartbeat waits for nothing in particular: there is none that it could extend."""
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
 
@@ -49,7 +51,7 @@ class Hand:
         held = Held(message, now + self._visibility, now + LONGEST_SECONDS, now + self._visibility / 2)
         with self._changed:
             self._held[message.receipt] = held
-            if len(self._held) == 1:  # the heartbeat waits for nothing; else for one that is due sooner than this
+            if self._asleep:  # else it waits for one that is due sooner than this
                 self._changed.notify_all()
         return held
 
@@ -107,7 +109,9 @@ class Hand:
         while True:
             with self._changed:
                 while not self._closed and not self._due():
-                    self._changed.wait(self._pause())
+                    pause = self._pause()
+                    self._asleep = pause is None
+                    self._changed.wait(pause)
                 if self._closed:
                     return
                 due = self._due()

@@ -175,7 +175,10 @@ class Landing:
         try:
             status = os.fstat(fd)
             same_size = is_regular(status) and status.st_size == os.fstat(arrival.fd).st_size
-            return same_size and self._checksum(fd) == arrival.checksum
+            equal = same_size and self._checksum(fd) == arrival.checksum
+            if equal and self.folder.durable:
+                os.fsync(fd)  # somebody else put it there, perhaps just now
+            return equal
         finally:
             os.close(fd)
 

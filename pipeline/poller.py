@@ -5,7 +5,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
@@ -37,7 +37,7 @@ from pipeline.receiver import Receiver
 
 log = logging.getLogger(__name__)
 
-_SMALL = 1024 * 1024
+_SMALL = 256 * 1024
 """Bytes up to which a file is received by the threads that everything goes through."""
 _THREADS = 16
 """Large files that are under way together."""
@@ -70,7 +70,7 @@ class Poller:
         self._queue, self._store, self._landing, self._folder = queue, store, landing, folder
         self._acceptance = Acceptance(store.bucket, folder, checksum)
         self._hand = Hand(queue, visibility)
-        self._publisher: Batcher[Arrival, str | None] = Batcher(landing.publish, _PUBLISH_BATCH, 0.0)
+        self._publisher: Batcher[tuple[Held, Arrival], str | None] = Batcher(self._publish, _PUBLISH_BATCH, 0.0)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")
         self._slots = threading.Semaphore(concurrency)
         self._waiting = waiting
@@ -108,15 +108,17 @@ class Poller:
             self._cancelled.set()
             self._store.cancel()
             settled = self._hand.wait_until_empty(_CANCEL_SECONDS)
+        self._publisher.close()  # what is about to get its name gets it, before its message may be another's
         self._hand.give_all_back()  # a download that stalls does not keep its message from the next taker
         self._pool.shutdown(wait=settled)
-        self._publisher.close()
         self._acknowledger.close()
         self._hand.close()
 
     def _start(self, message: Received) -> None:
         """Begin the download of a small file, or give the message to a thread."""
         held = self._hand.take(message)
+        if self._stopping.is_set():
+            return self._to_thread(held)
         try:
             notices = self._acceptance.notices(held.message)
             small = len(notices) == 1 and 0 < (notices[0].size or 0) <= _SMALL
@@ -145,11 +147,11 @@ class Poller:
         """In the transfer engine's thread: nothing here may wait."""
         try:
             stored = future.result()
-            self._accept(held, arrival, notice, stored)
+            self._acceptance.accept(arrival, notice, stored)
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
             self._give_up(held, arrival, None if isinstance(error, ChangedError) else error)
         else:
-            published = self._publisher.submit(arrival)
+            published = self._publisher.submit((held, arrival))
             published.add_done_callback(functools.partial(self._on_published, held, arrival, stored, started))
 
     def _on_published(
@@ -159,8 +161,10 @@ class Poller:
             self._note_published(arrival, stored, future.result(), started)
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
             self._give_up(held, arrival, error)
-        else:
-            self._landing.discard(arrival)
+            return
+        try:
+            self._landing.discard(arrival)  # where the drop was known this asks the ledger
+        finally:
             self._acknowledger.submit(held)
 
     def _give_up(self, held: Held, arrival: Arrival, error: Exception | None) -> None:
@@ -244,8 +248,8 @@ class Poller:
                 version_id=notice.version_id,
                 cancelled=lambda: self._cancelled.is_set() or held.lost,
             )
-            self._accept(held, arrival, notice, stored)
-            self._note_published(arrival, stored, self._publisher.submit(arrival).result(), started)
+            self._acceptance.accept(arrival, notice, stored)
+            self._note_published(arrival, stored, self._publisher.submit((held, arrival)).result(), started)
         finally:
             self._landing.discard(arrival)
 
@@ -253,13 +257,17 @@ class Poller:
         """Whether the ledger has the drop that a message names; what a kill left half published is finished."""
         return bool(notice.drop_id and self._landing.resume(delivery_id(notice.drop_id, notice.key)))
 
-    def _accept(self, held: Held, arrival: Arrival, notice: Notice, stored: StoredObject) -> None:
-        """End of step 6; ReceiptError if somebody else may have the message by now."""
-        if self._cancelled.is_set():
-            raise CancelledError("stopping")
-        self._acceptance.accept(arrival, notice, stored)
-        if not self._hand.is_ours(held):
-            raise ReceiptError(f"{arrival.path}: the message is no longer ours, nothing was published")
+    def _publish(self, batch: Sequence[tuple[Held, Arrival]]) -> list[str | Exception | None]:
+        """Names for those whose message nobody else can have by now."""
+        ours = [arrival for held, arrival in batch if self._may_publish(held)]
+        paths: dict[int, str | Exception | None] = dict(
+            zip(map(id, ours), self._landing.publish(ours) if ours else (), strict=True)
+        )
+        refused = ReceiptError("the message is no longer ours, nothing was published")
+        return [paths.get(id(arrival), refused) for _, arrival in batch]
+
+    def _may_publish(self, held: Held) -> bool:
+        return self._hand.is_ours(held) and not self._cancelled.is_set()
 
     def _note_published(self, arrival: Arrival, stored: StoredObject, path: str | None, started: float) -> None:
         if path is None:

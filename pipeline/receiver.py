@@ -49,8 +49,8 @@ class Receiver:
             self._slots.release(unused)
 
     def close(self) -> None:
-        """Wait for the calls beside; what they bring is handed over."""
-        self._pool.shutdown(wait=True)
+        """Wait for the calls beside that have begun; what they bring is handed over."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _take_slots(self, *, wait: bool) -> int:
         """Room for up to ten messages; with `wait` for one at least, and a moment for more while there are more."""

@@ -36,7 +36,7 @@ from pipeline.storing import Checksums, Route, Storing
 
 log = logging.getLogger(__name__)
 
-_SMALL = 1024 * 1024
+_SMALL = 256 * 1024
 """Bytes up to which a file is read and sent by the thread that opens it."""
 _THREADS = 16
 """Large files that are under way together."""
@@ -137,7 +137,8 @@ class Uploader:
         if self._agenda.begin(path):
             self._report("begin", (path,))
             self._start(path)
-            self._agenda.wait_until_none_in_hand(None)
+            with self._wait_cuttable():
+                self._agenda.wait_until_none_in_hand(None)
 
     def idle(self) -> bool:
         """Whether nothing is in hand and nothing waits for another try."""
@@ -183,12 +184,13 @@ class Uploader:
         """In the transfer engine's thread: nothing here may wait."""
         try:
             stored = future.result()
+            unchanged = queued.fingerprint() == drop.fingerprint
         except TakenError:
             self._pool.submit(self._store_in_thread, work, queued, refused=drop)
         except Exception as error:  # noqa: BLE001  # not hidden: whatever it is, the work ends with it
             self._fail(work, error)
         else:
-            if queued.fingerprint() == drop.fingerprint:
+            if unchanged:
                 self._announcer.submit(_Sent(work, queued, drop, stored))
             else:
                 self._pool.submit(self._store_in_thread, work, queued, stale=stored)

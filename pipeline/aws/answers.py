@@ -65,6 +65,8 @@ class Answer:
 
 
 def _whole_length(content_range: str, length: int) -> int:
-    """`Content-Range: bytes 0-9/100` speaks of 100 bytes; without one the body is the whole."""
+    """`Content-Range: bytes 0-9/100` speaks of 100 bytes; without one the body is the whole. -1 if it does not say."""
+    if not content_range:
+        return length
     found = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", content_range)
-    return int(found.group(1)) if found else length
+    return int(found.group(1)) if found else -1

@@ -2,8 +2,9 @@
 
 Bodies are bytes in memory: what was compared with its checksum is what travels, and no path is opened a second time.
 The runtime's own multipart transfers are not used: they read the file by its path, keep no state to resume from, and
-ask for at least 1 GiB of buffers. It tries again by itself, five times: that a connection is refused is known after ten
-seconds, that a server says nothing or has a certificate nobody knows after minutes.
+ask for at least 1 GiB of buffers. Over plain http it does not sign the content, which the signed CRC64NVME stands for.
+It tries again by itself, five times: that a connection is refused is known after ten seconds, that a server says
+nothing or has a certificate nobody knows after minutes.
 """
 
 import io

@@ -37,7 +37,8 @@ class Downloads:
             if not head.length:
                 return head.stored(key)
         try:
-            first = self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, cancelled).result()
+            with self._budget.taken(PART_SIZE, cancelled, what):
+                first = self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, cancelled).result()
         except NeverError as error:
             if size or code_of(error.__cause__) != NO_RANGE:
                 raise

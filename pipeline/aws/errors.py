@@ -36,6 +36,7 @@ _BUCKET = "create the bucket, or correct aws_s3_bucket; the program never create
 _KMS_KEY = "check that the KMS key exists, is enabled, and may be used by this identity"
 _ENDPOINT = "check that the endpoint is up, aws_endpoint_url, aws_region and the network"
 _CERTIFICATE = "check the endpoint's certificate, or give its authority in AWS_CA_BUNDLE"
+_NO_TEXT = "if a header of the answer is not UTF-8, set aws_transfer_client=classic"
 _CHAIN = "set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
 
 NO_RANGE = "InvalidRange"
@@ -98,6 +99,7 @@ _ADVICE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 # The runtime's errors that did not come from the service, by the beginning of their names.
 _CRT: tuple[tuple[tuple[str, ...], type[RelayError], str], ...] = (
     (("AWS_ERROR_S3_CANCELED",), CancelledError, ""),
+    (("AWS_ERROR_CRT_CALLBACK_EXCEPTION",), LaterError, _NO_TEXT),
     (("AWS_AUTH_CREDENTIALS", "AWS_AUTH_SIGNING_NO_CREDENTIALS"), PausedError, _CHAIN),
     (("AWS_IO_TLS_",), PausedError, _CERTIFICATE),
     (
@@ -209,6 +211,14 @@ def client_error(error: S3ResponseError) -> boto.ClientError:
 def status_of(error: boto.ClientError) -> int:
     """The HTTP status of an answer; 0 if it is not known."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def client_status(error: RelayError) -> int:
+    """The HTTP status of the answer that a translated error came of; 0 if there was none."""
+    cause = error.__cause__
+    if isinstance(cause, S3ResponseError):
+        cause = client_error(cause)
+    return status_of(cause) if isinstance(cause, boto.ClientError) else 0
 
 
 def stop_if(cancelled: bool, what: str) -> None:

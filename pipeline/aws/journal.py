@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,12 @@ class Record:
     bucket: str
     key: str
     upload_id: str
-    drop_id: str
-    crc64nvme: str
-    size: int
-    part_size: int
-    created: float
+    drop_id: str = ""
+    crc64nvme: str = ""
+    size: int = 0
+    part_size: int = 0
+    endpoint: str = ""
+    created: float = 0.0
     """Seconds since the epoch."""
 
     def is_of(self, other: "Record") -> bool:
@@ -72,32 +73,26 @@ class Journal:
             fsync_path(self._folder)
             yield Noted(path, record)
 
-    def cut_off(self) -> Generator[Noted, None, None]:
-        """Each record of an upload whose process is gone, locked while it is looked at."""
+    def cut_off(self, concerns: Callable[[Record], bool]) -> Generator[Noted, None, None]:
+        """Each such record of an upload whose process is gone, locked while it is looked at."""
         for path in sorted([*self._folder.glob("*.json"), *self._folder.glob("*.new")]):
-            with self._taken(path) as noted:
-                if noted is not None:
-                    yield noted
-
-    @contextlib.contextmanager
-    def _taken(self, path: Path) -> Iterator[Noted | None]:
-        with contextlib.ExitStack() as opened:
-            try:
-                file = opened.enter_context(path.open("r+", encoding="utf-8"))
-            except FileNotFoundError:
-                yield None
-                return
-            if not try_lock(file.fileno()) or not os.fstat(file.fileno()).st_nlink:
-                yield None
-                return
-            record = _read(file.read())
-            if record is None:  # killed while it was written, before the first part, or of an older program
-                path.unlink(missing_ok=True)
-            yield Noted(path, record) if record else None
+            with contextlib.suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
+                record = _read(file.read())
+                if record is not None and not concerns(record):
+                    continue  # not even locked: another may be looking for it
+                if not try_lock(file.fileno()) or not os.fstat(file.fileno()).st_nlink:
+                    continue
+                if record is None:  # killed while it was written, before the first part
+                    path.unlink(missing_ok=True)
+                else:
+                    yield Noted(path, record)
 
 
 def _read(text: str) -> Record | None:
+    """A record of an earlier or later program has what is needed to abort its upload."""
     try:
-        return Record(**json.loads(text))
+        said = json.loads(text)
+        known = {field.name: said[field.name] for field in dataclasses.fields(Record) if field.name in said}
+        return Record(**known)
     except (ValueError, TypeError):
         return None

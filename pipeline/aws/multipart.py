@@ -16,7 +16,7 @@ from pipeline.aws.answers import Answer
 from pipeline.aws.body import body_of, part_size_of, ranges, refuse_changed
 from pipeline.aws.checksum import as_text, combine_crc64nvme, crc64nvme_value
 from pipeline.aws.engine import OWNER, Engine, Put
-from pipeline.aws.errors import code_of, translate, translated
+from pipeline.aws.errors import client_status, code_of, translate, translated
 from pipeline.aws.journal import Journal, Noted, Record
 from pipeline.aws.window import Budget, Window
 from pipeline.drop import DROP_ID
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_GONE = "NoSuchUpload"
+_GONE, _REFUSED = "NoSuchUpload", 400
 _HOPELESS = (TakenError, NeverError, ChangedError, CancelledError)
 """After these nothing goes on with the parts that are there."""
 
@@ -42,6 +42,7 @@ class Multipart:
         """`extra`: what CreateMultipartUpload carries beside the program's own, in botocore's names."""
         self._client, self._engine, self._bucket, self._journal = client, engine, bucket, journal
         self._budget, self._extra = budget, extra
+        self._endpoint = str(client.meta.endpoint_url)
         self._owner: Any = {name: value for name, value in extra.items() if name == OWNER}
 
     def upload(
@@ -58,7 +59,17 @@ class Multipart:
         """
         what = f"PUT s3://{self._bucket}/{printable(key)}"
         size, drop_id = content.size, metadata.get(DROP_ID, "")
-        wanted = Record(self._bucket, key, "", drop_id, content.crc64nvme, size, part_size_of(size), time.time())
+        wanted = Record(
+            self._bucket,
+            key,
+            "",
+            drop_id,
+            content.crc64nvme,
+            size,
+            part_size_of(size),
+            self._endpoint,
+            time.time(),
+        )
         with self._upload_of(wanted, lambda: self._create(content, key, metadata, what)) as (noted, goes_on):
             try:
                 with translated(what):
@@ -71,6 +82,8 @@ class Multipart:
             except LaterError as error:
                 if code_of(error.__cause__) == _GONE:
                     noted.forget()  # completed, and the answer was lost; or aborted by somebody else
+                elif goes_on and client_status(error) == _REFUSED:
+                    self._abort(noted)  # whatever it is: it is begun anew
                 raise
             noted.forget()
             return answer
@@ -78,11 +91,7 @@ class Multipart:
     def abandon(self, older_than: float) -> int:
         """Abort the uploads that were cut off and are so many seconds old; how many."""
         oldest = time.time() - older_than
-        return sum(
-            self._abort(noted)
-            for noted in self._journal.cut_off()
-            if noted.record.bucket == self._bucket and noted.record.created <= oldest
-        )
+        return sum(map(self._abort, self._journal.cut_off(lambda it: self._is_here(it) and it.created <= oldest)))
 
     @contextlib.contextmanager
     def _upload_of(self, wanted: Record, begin: Callable[[], str]) -> Iterator[tuple[Noted, bool]]:
@@ -91,11 +100,14 @@ class Multipart:
             earlier = self._cut_off(wanted, held)
             yield (earlier, True) if earlier else (self._begun(wanted, begin, held), False)
 
+    def _is_here(self, record: Record) -> bool:
+        """Whether an upload is in this bucket; records of earlier programs do not say where their bucket is."""
+        return record.bucket == self._bucket and record.endpoint in ("", self._endpoint)
+
     def _cut_off(self, wanted: Record, held: contextlib.ExitStack) -> Noted | None:
         """What was cut off of this very drop; whatever else was under this key, of this file before or another's."""
-        for noted in held.enter_context(contextlib.closing(self._journal.cut_off())):
-            if (noted.record.bucket, noted.record.key) != (self._bucket, wanted.key):
-                continue
+        records = self._journal.cut_off(lambda it: self._is_here(it) and it.key == wanted.key)
+        for noted in held.enter_context(contextlib.closing(records)):
             if wanted.drop_id and noted.record.is_of(wanted):
                 return noted
             self._abort(noted)

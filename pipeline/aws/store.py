@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MULTIPART_FROM = 2 * PART_SIZE
 """Objects of this size and more go up in parts."""
 _BUDGET = 8 * PART_SIZE
+"""Of a process, for all transfers that have a thread; the small ones beside them are at most 64 of 256 KiB."""
 _THREADS = 8
 
 
@@ -53,7 +54,7 @@ class S3Store:
         """
         self._client, self._engine, self.bucket, self._conditional = client, engine, bucket, conditional
         self._owner: Any = {name: value for name, value in extra.items() if name == OWNER}
-        budget = Budget(_BUDGET)
+        self._budget = budget = Budget(_BUDGET)
         self._multipart = Multipart(client, engine, bucket, Journal(journal), budget, dict(extra))
         self._downloads = Downloads(client, engine, bucket, budget, self._owner)
         self._pool = ThreadPoolExecutor(_THREADS, "store")
@@ -77,12 +78,12 @@ class S3Store:
         stop_if(cancelled(), what)
         _refuse_unsendable(key, metadata, what)
         try:
-            if content.size < MULTIPART_FROM and self._conditional:
-                return self._put(content, key, metadata, replaces).result()
             # Large objects ask before they travel; a store that ignores If-None-Match is asked for every object.
-            self._look_first(key, replaces, what)
+            if content.size >= MULTIPART_FROM or not self._conditional:
+                self._look_first(key, replaces, what)
             if content.size < MULTIPART_FROM:
-                return self._put(content, key, metadata, replaces).result()
+                with self._budget.taken(content.size, cancelled, what):
+                    return self._put(content, key, metadata, replaces).result()
             condition = self._condition(replaces)
             answer = self._multipart.upload(content, key, metadata, condition, cancelled)
             return _stored(key, content, metadata, answer)

@@ -56,7 +56,7 @@ def template_of(client: Any, operation: str, **arguments: Any) -> Template:
         name: _text(value) for name, value in request.headers.items() if not _NOT_KEPT.fullmatch(name)
     }
     scope = re.search(r"Credential=[^/]+/[^/]+/([^/]+)/", _text(request.headers.get("Authorization", "")))
-    head = parts.path.partition(_KEY)[0]
+    head = parts.path.rpartition(_KEY)[0]
     return Template(parts.scheme, host, head, tuple(headers.items()), scope.group(1) if scope else "")
 
 

@@ -1,10 +1,12 @@
 """Requests of one transfer under way together, within what this process may hold in memory."""
 
+import contextlib
 import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -22,24 +24,47 @@ _SAY_SECONDS = 10.0
 
 
 class Budget:
-    """Bytes that all transfers of a process may hold together; something larger than all of it goes alone."""
+    """Bytes of content that the large transfers of a process may hold together, in the order in which they ask.
+
+    Something larger than all of it goes alone. The runtime holds a second copy of each.
+    """
 
     def __init__(self, size: int) -> None:
         self._size, self._used = size, 0
         self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
 
     def take(self, size: int, cancelled: Callable[[], bool], what: str) -> None:
         """Wait until so many bytes are free; CancelledError."""
+        ticket = object()
+
+        def is_next() -> bool:
+            return self._queue[0] is ticket and (not self._used or self._used + size <= self._size)
+
         with self._changed:
-            while not self._changed.wait_for(lambda: not self._used or self._used + size <= self._size, _LOOK_SECONDS):
-                stop_if(cancelled(), what)
-            self._used += size
+            self._queue.append(ticket)
+            try:
+                while not self._changed.wait_for(is_next, _LOOK_SECONDS):
+                    stop_if(cancelled(), what)
+                self._used += size
+            finally:
+                self._queue.remove(ticket)
+                self._changed.notify_all()
 
     def give(self, size: int) -> None:
         """They are free again."""
         with self._changed:
             self._used -= size
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def taken(self, size: int, cancelled: Callable[[], bool], what: str) -> Iterator[None]:
+        """So many bytes, while the block runs."""
+        self.take(size, cancelled, what)
+        try:
+            yield
+        finally:
+            self.give(size)
 
 
 class Progress:

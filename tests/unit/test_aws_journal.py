@@ -11,11 +11,15 @@ import pytest
 
 from pipeline.aws.journal import Journal, Record
 
-RECORD = Record("bucket", "in/a", "upload-1", "drop", "crc", 40_000_000, 8 * 1024 * 1024, 1000.0)
+RECORD = Record("bucket", "in/a", "upload-1", "drop", "crc", 40_000_000, 8 * 1024 * 1024, "http://here", 1000.0)
+
+
+def anyone(_record: Record) -> bool:
+    return True
 
 
 def noted(journal: Journal) -> list[Record]:
-    return [each.record for each in journal.cut_off()]
+    return [each.record for each in journal.cut_off(anyone)]
 
 
 def test_a_record_in_hand_is_nobody_elses(tmp_path: Path) -> None:
@@ -23,7 +27,7 @@ def test_a_record_in_hand_is_nobody_elses(tmp_path: Path) -> None:
     journal, other = Journal(tmp_path), Journal(tmp_path)
     with journal.written(RECORD):
         assert noted(other) == []
-    (left,) = other.cut_off()
+    (left,) = other.cut_off(anyone)
     assert left.record == RECORD
     left.forget()
     assert noted(journal) == []
@@ -35,25 +39,42 @@ def test_what_one_looks_at_no_other_takes(tmp_path: Path) -> None:
     journal, other = Journal(tmp_path), Journal(tmp_path)
     with journal.written(RECORD):
         pass
-    looking = journal.cut_off()
+    looking = journal.cut_off(anyone)
     assert next(looking).record == RECORD
     assert noted(other) == []
     looking.close()
     assert noted(other) == [RECORD]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"bucket": "b", "key": "k", "upload_id": "u"}', json.dumps({"x": 1})]
-)
+@pytest.mark.parametrize("more", [{}, {"of a later program": 1}])
+def test_a_record_of_another_program_can_be_aborted(tmp_path: Path, more: dict[str, int]) -> None:
+    """It says what is needed for that, and goes on with nothing."""
+    (tmp_path / "1.json").write_text(json.dumps({"bucket": "b", "key": "k", "upload_id": "u"} | more))
+    assert noted(Journal(tmp_path)) == [Record("b", "k", "u")]
+
+
+def test_what_concerns_somebody_else_is_not_even_locked(tmp_path: Path) -> None:
+    """Two that begin at once, each looking for its own, do not hide them from each other."""
+    journal, other = Journal(tmp_path), Journal(tmp_path)
+    for key in ("in/a", "in/b"):
+        with journal.written(dataclasses.replace(RECORD, key=key)):
+            pass
+    looking = journal.cut_off(lambda record: record.key == "in/a")
+    assert next(looking).record.key == "in/a"
+    assert [each.record.key for each in other.cut_off(lambda record: record.key == "in/b")] == ["in/b"]
+    looking.close()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"bucket": "b", "key": "k"}', json.dumps({"x": 1})])
 def test_a_record_that_is_none_goes(tmp_path: Path, text: str) -> None:
-    """Torn by a kill, or of an earlier version of the program."""
+    """Torn by a kill."""
     (tmp_path / "1.json").write_text(text)
     (tmp_path / "2.new").write_text(text)
     assert noted(Journal(tmp_path)) == []
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("field", ["bucket", "key", "drop_id", "crc64nvme", "size", "part_size"])
+@pytest.mark.parametrize("field", ["bucket", "key", "drop_id", "crc64nvme", "size", "part_size", "endpoint"])
 def test_only_the_same_goes_on(field: str) -> None:
     """Whatever else is another's; the upload's id and age are what is looked for."""
     other = dataclasses.replace(RECORD, upload_id="", created=2000.0)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import EndpointConnectionError, ParamValidationError
 
 from pipeline.aws.answers import Answer
 from pipeline.aws.template import template_of
@@ -15,10 +16,16 @@ from pipeline.aws.template import template_of
 NEVER_KEPT = {"authorization", "x-amz-date", "x-amz-content-sha256", "content-length", "content-type"}
 
 
-def client(endpoint: str | None = None, **config: Any) -> Any:
+@cache
+def client(endpoint: str | None = None, style: str = "auto") -> Any:
     """One that must never reach anybody."""
     session = boto3.session.Session("AKIAEXAMPLE", "secret", region_name="eu-west-1")
-    settings = Config(retries={"total_max_attempts": 1}, request_checksum_calculation="when_required", **config)
+    settings = Config(
+        retries={"total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+        connect_timeout=1,
+        s3={"addressing_style": style},  # type: ignore[arg-type]  # one of three words
+    )
     return session.client("s3", endpoint_url=endpoint, config=settings)
 
 
@@ -28,12 +35,13 @@ def client(endpoint: str | None = None, **config: Any) -> Any:
         (None, "auto", "my-bucket.s3.eu-west-1.amazonaws.com", "/in/a%20b/%C3%A9%3Fx~"),
         (None, "path", "s3.eu-west-1.amazonaws.com", "/my-bucket/in/a%20b/%C3%A9%3Fx~"),
         ("http://127.0.0.1:9000/s3", "path", "127.0.0.1:9000", "/s3/my-bucket/in/a%20b/%C3%A9%3Fx~"),
+        ("http://127.0.0.1:9/relay-template", "path", "127.0.0.1:9", "/relay-template/my-bucket/in/a%20b/%C3%A9%3Fx~"),
         ("https://store.example", "virtual", "my-bucket.store.example", "/in/a%20b/%C3%A9%3Fx~"),
     ],
 )
 def test_a_template_is_what_botocore_would_send(endpoint: str | None, style: str, host: str, target: str) -> None:
     """Endpoint and addressing style are its decision; nothing is sent to find out."""
-    found = template_of(client(endpoint, s3={"addressing_style": style}), "get_object", Bucket="my-bucket")
+    found = template_of(client(endpoint, style), "get_object", Bucket="my-bucket")
     assert (found.scheme, found.host) == ("http" if endpoint and endpoint.startswith("http:") else "https", host)
     assert found.target("in/a b/é?x~") == target
     assert found.target("k", "versionId=1") == f"{found.head}k?versionId=1"
@@ -73,15 +81,15 @@ def test_a_template_carries_what_every_request_carries() -> None:
 
 def test_a_client_is_as_it_was_afterwards() -> None:
     """The next request is sent."""
-    there = client("http://127.0.0.1:9", s3={"addressing_style": "path"}, connect_timeout=1)
+    there = client("http://127.0.0.1:9", "path")
     template_of(there, "get_object", Bucket="my-bucket")
-    with pytest.raises(Exception, match="Could not connect"):
+    with pytest.raises(EndpointConnectionError):
         there.get_object(Bucket="my-bucket", Key="k")
 
 
 def test_what_botocore_cannot_send_it_says() -> None:
     """A bucket's name that is none."""
-    with pytest.raises((ClientError, Exception), match="Invalid bucket name"):
+    with pytest.raises(ParamValidationError, match="Invalid bucket name"):
         template_of(client(), "get_object", Bucket="no bucket")
 
 
@@ -120,7 +128,8 @@ def test_a_checksum_of_checksums_says_nothing_of_the_whole() -> None:
     assert Answer.of_botocore({"ChecksumCRC64NVME": "AA", "ChecksumType": "COMPOSITE"}).crc64nvme is None
 
 
-@pytest.mark.parametrize("said", ["", "bytes 0-9", "items 0-9/100", "bytes 0-9/*"])
+@pytest.mark.parametrize("said", ["bytes 0-9", "items 0-9/100", "bytes 0-9/*"])
 def test_a_range_that_says_no_whole(said: str) -> None:
-    """The body's own length is all that is known."""
-    assert Answer.of_headers([("Content-Length", "10"), ("Content-Range", said)]).length == 10
+    """It is never taken for the whole; without such a header the body is that."""
+    assert Answer.of_headers([("Content-Length", "10"), ("Content-Range", said)]).length < 0
+    assert Answer.of_headers([("Content-Length", "10")]).length == 10

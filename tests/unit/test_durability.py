@@ -143,13 +143,28 @@ def test_the_real_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: S
         pytest.skip("this file system has no call for many files")
     fds = [os.open(write(tmp_path / f"{number}"), os.O_RDONLY) for number in range(40)]
     fds += [os.open(tmp_path, os.O_RDONLY)]
-    reader, writer = os.pipe()
+    fds += [os.open(tmp_path / "0", os.O_PATH)]  # by which nothing can be written
     synced = note_fsyncs(monkeypatch)
-    errors = start(Durability(together=True)).sync([*fds, reader])
+    errors = start(Durability(together=True)).sync(fds)
     assert synced == []
     assert errors[:-1] == [None] * 41
     assert isinstance(errors[-1], OSError)
-    for fd in (*fds, reader, writer):
+    for fd in fds:
+        os.close(fd)
+
+
+def test_files_of_two_file_systems_are_asked_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    """One call speaks of one: whichever came first in the batch, the others would not be durable."""
+    if os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+        pytest.skip("one file system")
+    fds = [os.open("/dev/shm", os.O_RDONLY)]
+    fds += [os.open(write(tmp_path / f"{number}"), os.O_RDONLY) for number in range(40)]
+    synced = note_fsyncs(monkeypatch)
+    assert start(Durability(together=True)).sync(fds) == [None] * 41
+    assert len(synced) == 41
+    for fd in fds:
         os.close(fd)
 
 

@@ -64,6 +64,16 @@ def test_what_is_held_stays_invisible(rig: Rig) -> None:
     assert rig.hand.count() == 12
 
 
+def test_a_message_beside_lost_ones_is_extended(rig: Rig) -> None:
+    """The heartbeat had nothing left that it could extend, and hears of what comes then."""
+    rig.take("lost").lost = True
+    rig.passes(1)
+    until(lambda: rig.hand._asleep)
+    held = rig.take("good")
+    rig.beats(3)
+    assert rig.hand.is_ours(held)
+
+
 def test_what_is_let_go_is_not_extended(rig: Rig) -> None:
     """It is settled: no further call for it, and it is not ours any more."""
     first, second = rig.take("first"), rig.take("second")

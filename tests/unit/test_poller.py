@@ -24,7 +24,7 @@ from pipeline.names import key_for
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
 from pipeline.poller import Poller
-from pipeline.ports import LaterError, PausedError
+from pipeline.ports import LaterError, PausedError, ReceiptError
 from tests.fakes import FakeQueue, FakeStore, Journal
 from tests.unit.test_notice import body as event_body
 from tests.unit.test_notice import record
@@ -506,6 +506,55 @@ def test_a_delete_that_fails_is_tried_again(consume: Consume) -> None:
     consume.receive()
     assert consume.queue.bodies() == []
     assert consume.files() == {"a.csv": b"content"}
+
+
+@pytest.mark.parametrize("failing", ["discard", "delete"])
+def test_an_unexpected_error_keeps_no_place(consume: Consume, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """Of the ledger while a file is given up, or of the queue while a message is deleted: the next ones go through."""
+    broken = [True] * 3
+
+    def fail(*_values: object) -> Any:
+        if broken:
+            broken.pop()
+            raise KeyError("nobody expected it")
+        return original(*_values)
+
+    if failing == "discard":
+        original: Callable[..., Any] = consume.landing.discard
+        monkeypatch.setattr(consume.landing, "discard", fail)
+    else:
+        original = consume.queue.delete
+        monkeypatch.setattr(consume.queue, "delete", fail)
+    for number in range(12):
+        consume.announce(f"f{number}", b"x")
+    consume.drain()
+    assert len(consume.files()) == 12
+    assert consume.poller._slots._value == 4  # what a semaphore has left
+
+
+def test_an_unexpected_error_of_a_call_beside_keeps_no_place(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, the room it had is free again, and the queue is asked again."""
+    receiver = consume.poller._receiver
+    nothing: dict[str, Any] = {}
+    monkeypatch.setattr(consume.queue, "receive", lambda *_values: nothing["nobody expected it"])
+    assert receiver._take_slots(wait=True) == 4
+    receiver._receive_more(4)
+    assert consume.poller._slots._value == 4  # what a semaphore has left
+
+
+def test_what_is_given_back_is_never_published(consume: Consume) -> None:
+    """Its message may be another's by the time the batch is written that its file waited for."""
+    drop = consume.announce("a.csv", b"content")
+    (message,) = consume.queue.receive(1, 0)
+    held = consume.poller._hand.take(message)
+    arrival = consume.landing.open_arrival()
+    os.pwrite(arrival.fd, b"content", 0)
+    arrival.drop_id, arrival.path, arrival.checksum = f"{drop.id}/in/a.csv", "a.csv", drop.crc64nvme
+    consume.poller._hand.give_back(held, 0)
+    with pytest.raises(ReceiptError):
+        consume.poller._publisher.submit((held, arrival)).result(DEADLINE)
+    consume.landing.discard(arrival)
+    assert (consume.files(), consume.incoming()) == ({}, [])
 
 
 def test_a_stop_gives_messages_back_at_once(consume: Consume) -> None:
