@@ -543,9 +543,9 @@ def test_the_next_try_goes_on_where_the_network_broke(served: Served) -> None:
 def test_a_killed_upload_is_gone_on_with(served: Served) -> None:
     """By another process, which has the same drop to send."""
     spare_ministack(served, BIG)
-    there = _killed(served)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
+        there = _killed(through)
         network.seen.clear()
         _put_killed(through, bytes(BIG))
         assert _parts_sent(network) == set(range(1, 6)) - there
@@ -556,10 +556,10 @@ def test_a_killed_upload_is_gone_on_with(served: Served) -> None:
 @pytest.mark.parametrize("change", ["content", "drop"])
 def test_nothing_else_goes_on_with_it(moto_shelf: Served, change: str) -> None:
     """The same key, with other content or for another drop: the upload that was cut off is aborted, none of it used."""
-    _killed(moto_shelf)
     data = bytes(BIG - 1) + b"!" if change == "content" else bytes(BIG)
     with proxy(moto_shelf.server.port) as network:
         through = moto_shelf.over(network.endpoint)
+        _killed(through)
         network.seen.clear()
         _put_killed(through, data, drop_id="killed" if change == "content" else "another")
         assert _parts_sent(network) == set(range(1, 6))
@@ -570,17 +570,28 @@ def test_nothing_else_goes_on_with_it(moto_shelf: Served, change: str) -> None:
 def test_a_part_that_is_not_ours_is_sent_again(served: Served) -> None:
     """What lies under an upload's id is compared: a part with other bytes of the same size is replaced."""
     spare_ministack(served, BIG)
-    there = _killed(served)
-    (upload,) = served.multipart_uploads()
-    strange = {"Bucket": served.store.bucket, "Key": "in/killed", "UploadId": upload, "PartNumber": min(there)}
-    served.s3.upload_part(**strange, Body=b"!" * PART_SIZE, ChecksumAlgorithm="CRC64NVME")
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
+        there = _killed(through)
+        (upload,) = served.multipart_uploads()
+        strange = {"Bucket": served.store.bucket, "Key": "in/killed", "UploadId": upload, "PartNumber": min(there)}
+        served.s3.upload_part(**strange, Body=b"!" * PART_SIZE, ChecksumAlgorithm="CRC64NVME")
         network.seen.clear()
         _put_killed(through, bytes(BIG))
         # SeaweedFS keeps both, and the completion names the one it means.
         assert served.name == "seaweed" or min(there) in _parts_sent(network)
     assert served.get("in/killed") == bytes(BIG)
+
+
+def test_an_upload_elsewhere_is_left_alone(moto_shelf: Served) -> None:
+    """A bucket of the same name at another endpoint: its upload is neither gone on with nor aborted."""
+    _killed(moto_shelf)
+    with proxy(moto_shelf.server.port) as network:
+        through = moto_shelf.over(network.endpoint)
+        _put_killed(through, bytes(BIG))
+        assert through.store.abandon_uploads(0) == 0
+    assert (len(moto_shelf.multipart_uploads()), len(moto_shelf.journal)) == (1, 1)
+    assert moto_shelf.store.abandon_uploads(0) == 1
 
 
 def test_an_upload_that_is_gone_is_begun_anew(moto_shelf: Served) -> None:
