@@ -11,7 +11,8 @@ from pipeline.ports import QUEUE_BATCH, MessageQueue, ReceiptError, Received, Re
 
 log = logging.getLogger(__name__)
 
-_THREADS = 2
+_THREADS = 4
+"""Calls under way: where the queue is 20 ms away, each carries 500 messages a second."""
 _LINGER = 0.02
 """Seconds; messages in hand are on their way to the same batch, and with none in hand nobody waits."""
 _TRIES = 3

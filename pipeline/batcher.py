@@ -16,7 +16,7 @@ class Batcher(Generic[Item, Outcome]):
 
     `flush` gets up to `size` items and returns one outcome each; an outcome that is an exception, or an exception out
     of `flush`, is raised by `submit`'s future. The first item of a batch waits at most `linger` seconds for company,
-    and not at all once `alone(items that wait)` says that none can come.
+    and not at all if `alone(items that wait)`, which is asked at each submit, says that none can come.
     """
 
     def __init__(

@@ -42,6 +42,7 @@ _SMALL = 256 * 1024
 _THREADS = 16
 """Large files that are under way together."""
 _PUBLISH_BATCH = 64
+"""Files that get their names together; more would wait for each other longer than for the disk."""
 _CANCEL_SECONDS = 1.0
 """What a download that runs may take to notice that it is cancelled."""
 

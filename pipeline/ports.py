@@ -154,7 +154,7 @@ class ObjectStore(Protocol):
     def begin_upload(self, content: Content, key: str, metadata: Mapping[str, str]) -> Future[StoredObject]:
         """The same, which goes on by itself; the content stays open until the future is done.
 
-        It holds the content in memory: meant for small ones.
+        Meant for small ones, which it holds in memory; a larger one takes a thread, which nothing but `cancel` ends.
         """
         ...
 
@@ -180,7 +180,7 @@ class ObjectStore(Protocol):
     def begin_download(self, key: str, fd: int, *, size: int | None, version_id: str | None) -> Future[StoredObject]:
         """The same, which goes on by itself; `fd` stays open until the future is done. Meant for small objects.
 
-        ChangedError if the object does not have `size` bytes.
+        ChangedError if a small object does not have `size` bytes.
         """
         ...
 

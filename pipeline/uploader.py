@@ -42,7 +42,8 @@ _THREADS = 16
 """Large files that are under way together."""
 _SEND_LINGER = 0.02
 """Seconds; files that are in hand are on their way to the same batch, and with none in hand nobody waits."""
-_SEND_THREADS = 2
+_SEND_THREADS = 4
+"""Calls under way: where the queue is 20 ms away, each carries 500 messages a second."""
 
 
 @dataclass(eq=False)

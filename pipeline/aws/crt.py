@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from awscrt import http, s3  # type: ignore[import-untyped]  # it ships no types
 from awscrt import io as crt_io
-from awscrt.auth import AwsCredentials, AwsCredentialsProvider  # type: ignore[import-untyped]
+from awscrt.auth import AwsCredentials, AwsCredentialsProvider  # type: ignore[import-untyped]  # the same
 from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 from botocore.httpsession import get_cert_path

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from awscrt.exceptions import AwsCrtError  # type: ignore[import-untyped]  # it ships no types
-from awscrt.s3 import S3ResponseError  # type: ignore[import-untyped]
+from awscrt.s3 import S3ResponseError  # type: ignore[import-untyped]  # the same
 from botocore import exceptions as boto
 from botocore.awsrequest import HeadersDict
 from botocore.parsers import RestXMLParser

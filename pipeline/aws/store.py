@@ -33,6 +33,7 @@ MULTIPART_FROM = 2 * PART_SIZE
 _BUDGET = 8 * PART_SIZE
 """Of a process, for all transfers that have a thread; the small ones beside them are at most 64 of 256 KiB."""
 _THREADS = 8
+"""For what was begun and turned out to need more than one request."""
 
 
 class S3Store:

@@ -164,8 +164,8 @@ def arrived_but(program: Program, expected: dict[bytes, bytes], waiting: dict[by
     assert files(program.downloaded) == expected
 
 
-@pytest.mark.parametrize("form", ["key", "s3-event"])
-def test_two_programs_on_moto(tmp_path: Path, launch: Launch, moto_server: MotoServer, form: str) -> None:
+@pytest.mark.parametrize(("form", "engine"), [("key", "crt"), ("s3-event", "classic")])
+def test_two_programs_on_moto(tmp_path: Path, launch: Launch, moto_server: MotoServer, form: str, engine: str) -> None:
     """One program sends, another with folders of its own and two pollers receives; the queue is empty at the end."""
     name = f"two-{form}"
     make_bucket(moto_server, name)
@@ -175,7 +175,7 @@ def test_two_programs_on_moto(tmp_path: Path, launch: Launch, moto_server: MotoS
         "aws_sqs": name,
         **keys_of(moto_server),
     }
-    keys |= {"aws_sqs_message_format": form}
+    keys |= {"aws_sqs_message_format": form, "aws_transfer_client": engine}
     sender = launch(tmp_path / "here", 1, **keys)
     receiver = launch(tmp_path / "there", 2, pollProcesses=2, **keys).started()
     sender.started()
@@ -210,24 +210,29 @@ def test_the_message_is_the_key(tmp_path: Path, launch: Launch, moto_server: Mot
     assert (record["eventSource"], record["s3"]["bucket"]["name"]) == ("aws:s3", "body-s3-event")
 
 
-def test_s3_and_sqs_apart(tmp_path: Path, launch: Launch, seaweed_server: Server, ministack_server: Server) -> None:
+@pytest.mark.parametrize("engine", ["crt", "classic"])
+def test_s3_and_sqs_apart(
+    tmp_path: Path, launch: Launch, seaweed_server: Server, ministack_server: Server, engine: str
+) -> None:
     """Store and queue may be two servers: SeaweedFS holds the objects, ministack the messages."""
-    make_bucket(seaweed_server, "apart")
+    name = f"apart-{engine}"
+    make_bucket(seaweed_server, name)
     keys: dict[str, Any] = {
         "aws_endpoint_url": "",
-        "aws_s3_bucket": "apart",
-        "aws_sqs": "apart",
+        "aws_s3_bucket": name,
+        "aws_sqs": name,
+        "aws_transfer_client": engine,
         **keys_of(seaweed_server),
     }
     keys |= {"aws_endpoint_url_s3": seaweed_server.endpoint, "aws_endpoint_url_sqs": ministack_server.endpoint}
     sender = launch(tmp_path / "here", 1, **keys)
     receiver = launch(tmp_path / "there", 2, **keys).started()
     sender.started()
-    expected = drop(sender.watch, {"grün/a b.txt": b"1", "big": os.urandom(MIB) * 9, "empty": b""})
+    expected = drop(sender.watch, {"grün/a b.txt": b"1", "big": os.urandom(MIB) * 20, "empty": b""})
     wait_for(lambda: len(files(receiver.downloaded)) >= len(expected), explain=receiver.output)
     assert files(receiver.downloaded) == expected
     assert (sender.stopped(), receiver.stopped()) == (0, 0)
-    wait_for(lambda: left_in_queue(ministack_server, "apart") == (0, 0))
+    wait_for(lambda: left_in_queue(ministack_server, name) == (0, 0))
 
 
 OLDER_FILE = Path(__file__).resolve().parents[1] / "older.properties"

@@ -275,6 +275,7 @@ def twice(program: Program, dam: Dam) -> None:
     assert time.monotonic() - started < 6
 
 
+@pytest.mark.parametrize("engine", ["crt", "classic"])
 @pytest.mark.parametrize(("stop_sender", "stop_receiver", "seconds"), [(finish, finish, 20), (twice, give_up, 8)])
 def test_stop_in_a_transfer(
     tmp_path: Path,
@@ -284,13 +285,15 @@ def test_stop_in_a_transfer(
     stop_sender: Stop,
     stop_receiver: Stop,
     seconds: int,
+    engine: str,
 ) -> None:
     """A stop in the middle of an upload or a download finishes it or puts it back; the next start has it all, once."""
-    name = f"stop-{seconds}"
+    name = f"stop-{seconds}-{engine}"
     make_bucket(moto_server, name)
     key, secret = moto_server.credentials
     keys: dict[str, Any] = {"aws_access_key_id": key, "aws_secret_key": secret, "aws_s3_bucket": name, "aws_sqs": name}
     keys |= {"aws_endpoint_url_s3": dam.url, "aws_endpoint_url": moto_server.endpoint, "shutdownSeconds": seconds}
+    keys |= {"aws_transfer_client": engine}
     finishes = stop_sender is finish
 
     sender = launch(tmp_path, 1, **keys).started()
