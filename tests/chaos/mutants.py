@@ -18,8 +18,8 @@ class Mutant(NamedTuple):
 MUTANTS = {
     "no-lock": Mutant(
         "pipeline/spool.py",
-        "is_regular(os.fstat(fd)) and try_lock(fd) and self.still_there(queued)",
-        "is_regular(os.fstat(fd)) and self.still_there(queued)",
+        "is_regular(os.fstat(queued.fd)) and try_lock(queued.fd) and self.still_there(queued)",
+        "is_regular(os.fstat(queued.fd)) and self.still_there(queued)",
     ),
     "no-ledger": Mutant(
         "pipeline/landing.py",
@@ -28,11 +28,8 @@ MUTANTS = {
     ),
     "move-before-send": Mutant(
         "pipeline/uploader.py",
-        "        if drop.id not in self._announced:  # a move that fails is tried again without another message\n"
-        "            self._announcer.submit(self._message(drop, stored)).result()\n",
-        "        if self._spool.finish(queued):\n"
-        "            self._announcer.submit(self._message(drop, stored)).result()\n"
-        "            return True\n",
+        "        new = [each for each in sent if each.drop.id not in self._announced]\n",
+        "        new = [each for each in sent if self._spool.finish(each.queued)]\n",
     ),
 }
 

@@ -488,7 +488,7 @@ def test_records_of_another_bucket_stay(moto_shelf: Served) -> None:
 def test_a_record_of_what_is_gone_goes(moto_shelf: Served) -> None:
     """An upload that was completed or aborted meanwhile (NoSuchUpload) leaves no record; nor does a torn record."""
     upload = _left_behind(moto_shelf)
-    moto_shelf.s3.abort_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/a", UploadId=upload)
+    moto_shelf.s3.abort_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/killed", UploadId=upload)
     (moto_shelf.folder / "journal" / "torn.new").write_text('{"bucket": ')
     moto_shelf.store.abandon_uploads(0)
     assert moto_shelf.journal == []
@@ -504,9 +504,16 @@ def _served_beside(shelf: Served) -> Served:
 
 
 def _left_behind(shelf: Served) -> str:
-    """An upload whose abort did not get through, so that its record stays; the upload's id."""
-    with proxy(shelf.server.port) as network:
-        through = shelf.over(network.endpoint)
+    """An upload whose process was killed; its id."""
+    _killed(shelf)
+    (upload,) = shelf.multipart_uploads()
+    return upload
+
+
+def test_an_abort_that_does_not_get_through_is_not_forgotten(moto_shelf: Served) -> None:
+    """The upload is cancelled and the network is down: its record stays, and a later start aborts it."""
+    with proxy(moto_shelf.server.port) as network:
+        through = moto_shelf.over(network.endpoint)
 
         def cut(request: Request) -> None:
             if request.method == "DELETE":
@@ -515,9 +522,10 @@ def _left_behind(shelf: Served) -> str:
         network.change = cut
         with pytest.raises(CancelledError):
             through.put("in/a", bytes(BIG), cancelled=after(2))
-    (upload,) = shelf.multipart_uploads()
-    assert len(shelf.journal) == 1
-    return upload
+        assert (len(moto_shelf.multipart_uploads()), len(moto_shelf.journal)) == (1, 1)
+        network.change = lambda _request: None
+        assert through.store.abandon_uploads(0) == 1
+    assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([], [])
 
 
 def test_the_next_try_goes_on_where_the_network_broke(served: Served) -> None:

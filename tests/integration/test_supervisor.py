@@ -101,7 +101,7 @@ def test_reports_of_many_threads_arrive_whole() -> None:
 
     reader, writer = Pipe(duplex=False)
     link = Link("x", writer)
-    works = [f"{number}" * 9000 for number in range(8)]
+    works = [(f"{number}" * 9000, "and another") for number in range(8)]
     threads = [threading.Thread(target=link.report, args=("begin", work)) for work in works for _ in range(5)]
     for thread in threads:
         thread.start()
