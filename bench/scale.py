@@ -33,7 +33,7 @@ class Scale:
     """Small files for the aws CLI, which takes as long for these as others for all."""
     store: int = 2_000
     """Small files on the real store."""
-    store_runs: int = 2
+    store_runs: int = 1
     large: int = 16
     large_size: int = 256 * MIB
     large_runs: int = 2
