@@ -43,7 +43,7 @@ class Scale:
     drops: int = 300
     far_drops: int = 100
     far: int = 2_000
-    far_runs: int = 2
+    far_runs: int = 1
     growth: tuple[int, ...] = (1_000, 10_000, 100_000)
     growth_size: int = KIB
     huge: int = 5 * GIB
