@@ -25,7 +25,8 @@ PROBE = ".relay-probe-"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _F_SETLEASE = 1024
-_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 1 << 20
+# mallopt(3): M_ARENA_MAX; M_MMAP_THRESHOLD, which takes no more; M_TRIM_THRESHOLD, what stays when all is free.
+_ONE_HEAP = ((-8, 1), (-3, 32 << 20), (-1, 64 << 20))
 
 # Local file systems whose leases tell the truth (statfs(2), linux/magic.h). FUSE grants leases under an open writer.
 _LEASE_FILE_SYSTEMS = {
@@ -168,13 +169,15 @@ def name_process(name: str) -> bool:
     return _libc is not None and _libc.prctl(_PR_SET_NAME, os.fsencode(name), 0, 0, 0) == 0
 
 
-def give_back_memory() -> bool:
-    """Have large blocks returned to the system as soon as they are free; False where the allocator is another one.
+def share_memory() -> bool:
+    """Let the threads of this process use blocks of several MiB one after the other; False without glibc's allocator.
 
-    glibc raises the size from which it does so to that of the largest block it saw (mallopt(3), M_MMAP_THRESHOLD), and
-    every thread then keeps a heap of bodies of several MiB.
+    Left alone each thread keeps a heap of them (200 to 320 MB in all). Given back to the system at once, each comes
+    back as new pages, which cost more than what is done with them: on a virtual machine downloads took twice the CPU.
     """
-    return hasattr(_libc, "mallopt") and _libc is not None and _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) == 1
+    if _libc is None or not hasattr(_libc, "mallopt"):
+        return False
+    return all(_libc.mallopt(option, value) == 1 for option, value in _ONE_HEAP)
 
 
 def try_lock(fd: int) -> bool:

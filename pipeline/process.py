@@ -93,7 +93,7 @@ def child(link: Link, role: str, context: Context, *work: object) -> None:
     The role is imported here, not by the parent: a process loads what it needs and nothing else.
     """
     kernel.name_process(link.role)
-    kernel.give_back_memory()
+    kernel.share_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     faulthandler.register(signal.SIGUSR1)  # kill -USR1 PID shows on stderr where each of its threads is
     stop = Stop()

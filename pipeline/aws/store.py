@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MULTIPART_FROM = 2 * PART_SIZE
 """Objects of this size and more go up in parts."""
-_BUDGET = 8 * PART_SIZE
+_BUDGET = 6 * PART_SIZE
 """Of a process, for all transfers that have a thread; the small ones beside them are at most 64 of 256 KiB."""
 _THREADS = 8
 """For what was begun and turned out to need more than one request."""
