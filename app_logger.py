@@ -64,4 +64,8 @@ def show_on_console(level: int) -> None:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    if not issubclass(kind, Exception):
+        # A stop while C code called back into Python, which cannot pass it on: the flag is seen next.
+        logging.getLogger("relay").debug("asked to stop inside a callback")
+        return
     logging.getLogger("relay").critical("ended by an error", exc_info=(kind, error, trace))  # type: ignore[arg-type]  # what Python gives a hook

@@ -73,3 +73,15 @@ def test_the_console_can_be_quieter(tmp_path: Path, level: str, shown: str) -> N
     )
     said = [[line.rpartition("it is: ")[2] for line in text.splitlines()] for text in (done.stdout, log.read_text())]
     assert said == [shown.split(), ["debug", "info", "warning", "error"]]
+
+
+def test_a_stop_inside_a_callback_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """C code hands an exception that it cannot pass on to the hook; one that asks to stop ends nothing."""
+
+    class Stop(BaseException):
+        pass
+
+    with caplog.at_level(logging.DEBUG):
+        app_logger._log_uncaught(Stop, Stop(), None)
+        app_logger._log_uncaught(KeyError, KeyError("x"), None)
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "CRITICAL"]
