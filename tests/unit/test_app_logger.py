@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import app_logger
 from app_logger import OneLineFormatter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def test_the_console_can_be_quieter(tmp_path: Path, level: str, shown: str) -> N
     assert said == [shown.split(), ["debug", "info", "warning", "error"]]
 
 
-def test_a_stop_inside_a_callback_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stop_inside_a_callback_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     """C code hands an exception that it cannot pass on to the hook; one that asks to stop ends nothing."""
 
     class Stop(BaseException):
