@@ -29,7 +29,7 @@ class Scale:
     small: int = 10_000
     small_size: int = 10 * KIB
     small_runs: int = 3
-    slow_small: int = 500
+    slow_small: int = 300
     """Small files for the aws CLI, which takes as long for these as others for all."""
     store: int = 2_000
     """Small files on the real store."""
@@ -37,7 +37,7 @@ class Scale:
     large: int = 16
     large_size: int = 256 * MIB
     large_runs: int = 2
-    sweep_small: int = 500
+    sweep_small: int = 400
     """Files of each try of a peer's settings."""
     sweep_large: int = 1
     drops: int = 300
