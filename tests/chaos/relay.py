@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.integration.program import marked
+from tests.integration.program import ENGINE, marked
 
 ROOT = Path(__file__).resolve().parents[2]
 _MARK = "RELAY_CHAOS_MARK"
@@ -54,7 +54,16 @@ class Relay:
         self.log = self.state / "relay.log"
         self.console = folder / "console.txt"
         self._properties = folder / "Application.properties"
-        self._properties.write_text(_shipped_but({"folderToStoreTempFiles": self.state, **keys}), encoding="utf-8")
+        self._properties.write_text(
+            _shipped_but(
+                {
+                    "folderToStoreTempFiles": self.state,
+                    "aws_transfer_client": os.environ.get(ENGINE, "auto"),
+                    **keys,
+                }
+            ),
+            encoding="utf-8",
+        )
         self._mark = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -45,6 +45,10 @@ def wait_for(condition: Callable[[], Seen], seconds: float = 30.0, explain: Call
     return seen
 
 
+ENGINE = "RELAY_TEST_ENGINE"
+"""In the environment: the transfer engine of all programs that tests run, but for those that name one; default auto."""
+
+
 def write_properties(folder: Path, **keys: object) -> Path:
     """A properties file in `folder`, its state below `folder`/state; `keys` replace or add to what every test needs."""
     values: dict[str, object] = {
@@ -52,6 +56,7 @@ def write_properties(folder: Path, **keys: object) -> Path:
         "folderToWatch": "Watch",
         "folderForDownloadedFiles": "DownloadedFromS3",
         "aws_s3_bucket": "relay",
+        "aws_transfer_client": os.environ.get(ENGINE, "auto"),
         "aws_s3_folder": "inbox",
         "aws_region": "us-east-1",
         "aws_sqs": "relay",
