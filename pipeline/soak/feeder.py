@@ -3,6 +3,7 @@
 import fnmatch
 import itertools
 import logging
+import math
 import random
 import threading
 import time
@@ -149,8 +150,8 @@ class Feeder:
             self._ready.append(file.next)
 
     def _remove(self, file: File, stored: StoredObject) -> None:
-        """Its object: tried again as long as a file may be under way; then the error is one of the run."""
-        give_up_at = time.monotonic() + self._run.options.deadline
+        """Its object: tried again until the run is over. The judge is told once, when a file's time has passed."""
+        late_at = time.monotonic() + self._run.options.deadline
         while not self._over.is_set():
             try:
                 found = self._store.look(stored.key)
@@ -158,8 +159,9 @@ class Feeder:
                     self._tell("vanished", file, "the bucket")
                 self._store.delete(stored.key, stored.version_id)
             except (LaterError, PausedError) as error:
-                if time.monotonic() >= give_up_at:
-                    raise
+                if time.monotonic() >= late_at:
+                    late_at = math.inf
+                    self._tell("stuck", file, str(error))
                 self._troubles.note(error)
                 self._over.wait(_RETRY_SECONDS)
             else:

@@ -177,6 +177,8 @@ class Judge:
                 self._forget(rest[0])
             elif what == "vanished":
                 self._vanished(*rest)
+            elif what == "stuck":
+                self._stuck(*rest)
             elif what == "killed":
                 self.kills[rest[0]] = self.kills.get(rest[0], 0) + 1
             elif what == "failed":
@@ -188,6 +190,10 @@ class Judge:
         """It was settled, and gone when it was to be removed."""
         text = f"it vanished from {folder}, or was changed there, after it had arrived"
         self.accounts.violate("lost", file.name, text, self.now)
+
+    def _stuck(self, file: File, error: str) -> None:
+        """It was settled, and is still there when a file's time has passed."""
+        self.accounts.violate("left", file.name, f"it was settled and cannot be removed so far: {error}", self.now)
 
     def _refusal(self, file: File) -> str:
         """Why the relay gave a file up; empty if it did not."""

@@ -303,6 +303,18 @@ def test_a_delete_is_tried_again(make: Make, error: RelayError) -> None:
     assert farm.store.contents() == {}
 
 
+def test_a_sweep_that_is_late_is_told_once(make: Make) -> None:
+    """It goes on for as long as the store refuses, and so does the run."""
+    farm = make(deadline=0.0)
+    farm.start()
+    farm.until_said("dropped", 3)
+    farm.store.trouble.queued["delete object"].extend([PausedError("the store is away")] * 3)
+    farm.settle(ONE)
+    assert farm.until_said("swept", 1) == [ONE]
+    assert [words for words in farm.told if words[0] == "stuck"] == [("stuck", ONE, "the store is away")]
+    assert not farm.said("failed")
+
+
 def test_the_end_does_not_wait_for_a_store(make: Make) -> None:
     """When the judge is done, what cannot be deleted is left to the cleanup."""
     farm = make()

@@ -421,6 +421,17 @@ def test_what_vanishes_once_settled_is_lost(court: Court) -> None:
     assert "it vanished from UploadedToS3" in court.text()
 
 
+def test_what_cannot_be_swept_in_time_is_left(court: Court) -> None:
+    """The store refused all the while; should the sweep come through later, it stays said."""
+    court.drop(ONE)
+    court.pass_on(ONE)
+    court.answers_until(1)
+    court.feeder.send(("stuck", ONE, "the store is away"))
+    court.sweep(ONE)
+    assert court.found() == [("left", ONE.name)]
+    assert "cannot be removed so far: the store is away" in court.text()
+
+
 def test_what_cannot_be_read_is_corrupt(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fails, or a mode that keeps the judge out: said, and no error of the test."""
     court.drop(ONE)
