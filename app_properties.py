@@ -43,9 +43,16 @@ class Settings:
     ignore_patterns: tuple[str, ...] = _key(
         "General", values.patterns, ".* *.tmp *.part *.partial *.crdownload *.filepart ~$* *~ *.swp"
     )
+    include_patterns: tuple[str, ...] = _key("General", values.patterns, "")
+    follow_subfolders: bool = _key("General", values.flag, "1")
+    minimum_file_bytes: int = _key("General", values.count(0, values.BYTES), "0")
+    maximum_file_bytes: int = _key("General", values.count(0, values.BYTES), "0")
+    completion_marker: str = _key("General", values.name_ending, "")
     minimum_age_seconds: float = _key("General", values.number(0, 86_400), "0")
     completion_check: str = _key("General", values.one_of("auto", "settle"), "auto")
     settle_seconds: float = _key("General", values.number(0.1, 86_400), "5")
+    max_queued_files: int = _key("General", values.count(0, 10**9), "10000")
+    max_queued_bytes: int = _key("General", values.count(0, values.BYTES), "0")
     on_name_conflict: str = _key("General", values.one_of("version", "fail"), "version")
     durability: str = _key("General", values.one_of("power", "process"), "power")
 
@@ -165,6 +172,8 @@ def load(path: Path, mode: int, home: Path) -> Settings:
     given = {item.name: _value(item, parser, complaint) for item in fields(Settings)}
     _refuse_missing_folders(given, mode, complaint)
     _refuse_half_credentials(given, complaint)
+    if 0 < given["maximum_file_bytes"] < given["minimum_file_bytes"]:
+        raise complaint.about("General", "maximumFileBytes", "less than minimumFileBytes: no file could be both")
     given["folder_to_store_temp_files"] = str((home / given["folder_to_store_temp_files"]).absolute())
     return Settings(**given)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 from pipeline import kernel
 from pipeline.durability import Durability
+from pipeline.folders import is_regular
 from pipeline.names import within
 from pipeline.parents import Parents
 from pipeline.spool import Spool
@@ -36,6 +37,8 @@ class Claims:
         self._spool, self._durability, self._tell = spool, durability, tell
         self._watch, self._queued, self._uploaded = map(Parents, (spool.watch, spool.queued, spool.uploaded))
         self._elsewhere: set[str] = set()
+        self._markers: dict[str, os.stat_result] = {}
+        self._taken: list[Candidate] = []
         self.files: list[Candidate] = []
         self.changed = 0
         """Files that were no longer what was judged when they were to be taken."""
@@ -59,6 +62,19 @@ class Claims:
         """Open a file in Watch, never through a link; OSError as open(2) gives it."""
         return os.open(name, _LOOK, dir_fd=self._watch.open(head))
 
+    def is_marked(self, head: str, marker: str, status: os.stat_result) -> bool:
+        """Whether a completion marker vouches for the file beside it: it came after the last change of the file.
+
+        So one that a kill left behind says nothing of a file that comes later. A marker that is no file says nothing.
+        """
+        try:
+            found = os.stat(marker, dir_fd=self._watch.open(head), follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        self._markers[within(head, marker)] = found
+        # Some bring a file's own time with it, and some touch its inode once more when they are through.
+        return is_regular(found) and min(status.st_mtime_ns, status.st_ctime_ns) <= found.st_ctime_ns
+
     def take(self) -> list[str]:
         """Take every file that is still what was judged; their paths in QueuedForUpload."""
         errors = self._durability.sync([item.fd for item in self.files]) if self._spool.watch.durable else []
@@ -68,7 +84,7 @@ class Claims:
             if item.fd in lost:
                 problem = f"cannot be made durable, it waits: {lost[item.fd]}; look at the disk"
                 self._tell(within(item.head, item.name), problem)
-        return [path for item in self.files if item.fd not in lost and (path := self._take_one(item))]
+        return [path for item in self.files if item.fd not in lost and (path := self._claim(item))]
 
     def sync_folders(self) -> None:
         """Make the moves durable: first where the files are, then where they were. OSError: they may not be."""
@@ -78,6 +94,26 @@ class Claims:
         for parents in (self._queued, self._watch):
             for error in filter(None, self._durability.sync(parents.all())):
                 raise error
+
+    def remove_markers(self, suffix: str) -> None:
+        """Remove the completion markers of what was taken."""
+        for item in self._taken if suffix else ():
+            name = item.name + suffix
+            try:
+                where = self._watch.open(item.head)
+                status = os.stat(name, dir_fd=where, follow_symlinks=False)
+                if os.path.samestat(status, self._markers[within(item.head, name)]):  # else it is the next file's
+                    os.unlink(name, dir_fd=where)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._tell(within(item.head, name), f"cannot be removed, though its file was taken: {error.strerror}")
+
+    def _claim(self, item: Candidate) -> str | None:
+        path = self._take_one(item)
+        if path is not None:
+            self._taken.append(item)
+        return path
 
     def _take_one(self, item: Candidate) -> str | None:
         path = within(item.head, item.name)

@@ -1,13 +1,14 @@
 """QueuedForUpload → the shared queue: whatever lies there is offered to the uploaders, as many as they have room for.
 
-An offer may be lost, and the folder is the truth: it is listed at start and again and again. Memory does not grow with
-what lies there: the last offers are remembered, and of a listing the names in one folder.
+An offer may be lost, and the folder is the truth: it is listed at start and again and again, and what came first goes
+first. Memory does not grow with what lies there: the last offers are remembered, and of a listing a limited number.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+from pipeline.arrivals import Arrived, oldest_first
 from pipeline.names import printable, within
 from pipeline.spool import Spool
 from pipeline.told import Told
@@ -84,6 +85,10 @@ class Offers:
             else:
                 self._next = []
 
+    def complain(self, path: str, error: OSError) -> None:
+        """Tell of a folder in QueuedForUpload that cannot be listed, once until a sweep is through."""
+        self._told.complain(path, error)
+
     def warn(self, problem: str) -> None:
         """Tell of QueuedForUpload, once until a sweep is through."""
         self._told.warn("", problem)
@@ -100,19 +105,21 @@ class Offers:
 
     def _list(self) -> Iterator[str]:
         """Every file in QueuedForUpload that was not offered lately."""
+        for file in oldest_first(self._look):
+            path = within(file.head, file.name)
+            if path in self._condemned:
+                self._condemn(path)
+            elif path in self._earlier or path in self._recent:
+                self._remember([path])
+            else:
+                yield path
+
+    def _look(self, again: bool) -> Iterator[Arrived]:
         for listing in self._spool.queued.walk(self._told.complain):
             for name in listing.others:
-                path = within(listing.head, name)
-                self._told.warn(path, "is no regular file: it is not sent; take it away")
-            self.queued += len(listing.files)
-            for name in listing.files:
-                path = within(listing.head, name)
-                if path in self._condemned:
-                    self._condemn(path)
-                elif path in self._earlier or path in self._recent:
-                    self._remember([path])
-                else:
-                    yield path
+                self._told.warn(within(listing.head, name), "is no regular file: it is not sent; take it away")
+            self.queued += 0 if again else len(listing.files)
+            yield from listing.files
 
     def _give(self, paths: list[str]) -> list[str]:
         """Offer all of these, in shares; those that they had no room for."""

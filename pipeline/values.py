@@ -19,6 +19,9 @@ EXTRA_METADATA_LIMIT = 512
 """Bytes of names and values of aws_s3_extra_metadata. S3 allows 2 KB for all user-defined metadata of an object, names
 and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,112."""
 
+BYTES = 10**15
+"""The largest number of bytes that a key may have: a petabyte."""
+
 _HEADER = r"[!-~]([ -~]*[!-~])?"
 
 
@@ -50,12 +53,26 @@ def count(low: int, high: int) -> Callable[[str], int]:
     """A reader of whole numbers."""
 
     def read(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", value) or not low <= int(value) <= high:
+        if not re.fullmatch(r"[0-9]{1,16}", value) or not low <= int(value) <= high:
             raise ValueError
         return int(value)
 
     read.__doc__ = f"a whole number from {low} to {high}"
     return read
+
+
+def flag(value: str) -> bool:
+    """0 or 1"""
+    if value not in ("0", "1"):
+        raise ValueError
+    return value == "1"
+
+
+def name_ending(value: str) -> str:
+    """empty, or what a file name may end with, such as .done"""
+    if "/" in value or not value.isprintable() or any(char in value for char in "*?[") or len(value.encode()) > 100:
+        raise ValueError
+    return value
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -3,18 +3,19 @@
 A full scan is the mechanism; kernel events only make it start sooner.
 """
 
-import fnmatch
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipeline.arrivals import Arrived, oldest_first
+from pipeline.backlog import Backlog
 from pipeline.claims import Candidate, Claims
 from pipeline.completeness import Completeness
 from pipeline.durability import Durability
 from pipeline.folders import is_regular
 from pipeline.names import within
 from pipeline.offers import Offers
+from pipeline.selection import Selection
 from pipeline.spool import Spool
 from pipeline.told import Told
 
@@ -25,41 +26,53 @@ MOST = 1024
 
 
 class Watcher:
-    """One turn: claim what is complete in Watch and hand it on to be offered."""
+    """One turn: claim what is complete in Watch, the oldest first, and hand it on to be offered."""
 
     def __init__(
         self,
         spool: Spool,
         completeness: Completeness,
         offers: Offers,
+        selection: Selection,
         *,
-        ignore: Iterable[str] = (),
+        most_files: int = 0,
+        most_bytes: int = 0,
         batch: int = MOST // 2,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`batch`: how many descriptors may be open at once for it. `stopped`: whether a scan is to be cut short."""
+        """`most_files`, `most_bytes`: what may lie in QueuedForUpload; 0: any number.
+
+        `batch`: how many descriptors may be open at once for it. `stopped`: whether a scan is to be cut short.
+        """
         self._spool, self._completeness, self._offers = spool, completeness, offers
-        self._ignored, self._batch, self._stopped = _pattern(ignore), min(batch, MOST), stopped
+        self._selection, self._batch, self._stopped = selection, min(batch, MOST), stopped
         self._durability = Durability(together=spool.watch.facilities.together)
         self._told = Told(spool.watch.path)
+        self._backlog = Backlog(spool.queued, most_files, most_bytes, offers.complain)
+        self._files: Iterator[Arrived] = iter(())
+        self._held: Arrived | None = None
+        """The file that there was no room for: the look goes on with it."""
         self.pending = 0
-        """Files that the last scan saw and left, because they are not complete yet."""
+        """Files that the last look saw and left, because they are not complete yet."""
         self.left = 0.0
-        """The share of what the last scan saw that it did not take."""
-        self._seen = 0
+        """The share of what the last look saw that it did not take."""
+        self.limited = False
+        """Whether files wait in Watch because enough of them lie in QueuedForUpload."""
+        self._seen = self._taken = 0
 
     def scan(self) -> int:
-        """Claim and offer every complete file in Watch; how many."""
-        self.pending = self._seen = claimed = 0
-        files, room, more = self._files(), _FIRST_BATCH, True
-        while more:
+        """Claim and offer every complete file in Watch, or as many as may be in QueuedForUpload; how many."""
+        if not self._held:
+            self.pending = self._seen = self._taken = 0
+            self._files = oldest_first(self._look_around)
+        claimed, room, more, self.limited = 0, _FIRST_BATCH, True, False
+        while more and not self.limited:
             with Claims(self._spool, self._durability, self._told.warn) as batch:
-                more = self._gather(batch, files, min(room, self._batch))
+                more = self._gather(batch, min(room, self._batch))
                 claimed += self._claim(batch) if batch.files else 0
             room *= _GROWTH
-        self._completeness.end_look()
-        self._told.end_look()
-        self.left = 1 - claimed / self._seen if self._seen else 1.0
+        if not more:
+            self._end_look()
         return claimed
 
     def close(self) -> None:
@@ -72,26 +85,35 @@ class Watcher:
         folders = (spool.watch, spool.queued, spool.uploaded, spool.failed)
         return [folder.path for folder in folders if not folder.is_current()]
 
-    def _files(self) -> Iterator[tuple[str, str]]:
-        """Each file in Watch, as its folder and its name, until the scan is to be cut short."""
-        for head, names, others, _ in self._spool.watch.walk(self._told.complain):
-            if head and self._ignored(head):
-                continue
-            self._seen += len(names) + len(others)
-            for name in others:
-                if not self._ignored(name):
-                    problem = "is no regular file: never opened, never followed, left where it is"
-                    self._told.warn(within(head, name), problem)
-            for name in names:
-                if self._stopped():
-                    return
-                if not self._ignored(name):
-                    yield head, name
+    def _end_look(self) -> None:
+        self._held = None
+        self._completeness.end_look()
+        self._told.end_look()
+        self.left = 1 - self._taken / self._seen if self._seen else 1.0
 
-    def _gather(self, batch: Claims, files: Iterator[tuple[str, str]], room: int) -> bool:
+    def _look_around(self, again: bool) -> Iterator[Arrived]:
+        """Each file in Watch that is to be relayed, as far as its name tells."""
+        for listing in self._spool.watch.walk(self._told.complain, self._selection.enters):
+            if self._stopped():
+                return
+            self._seen += 0 if again else len(listing.files) + len(listing.others)
+            for name in listing.others:
+                if not self._selection.ignores(name):
+                    problem = "is no regular file: never opened, never followed, left where it is"
+                    self._told.warn(within(listing.head, name), problem)
+            takes = self._selection.takes(file.name for file in listing.files)
+            yield from (file for file in listing.files if takes(file.name))
+
+    def _gather(self, batch: Claims, room: int) -> bool:
         """Look at files until enough of them are complete; False once all were looked at."""
-        for head, name in files:
-            self._look(batch, head, name)
+        while file := self._held or next(self._files, None):
+            if self._stopped():
+                return False
+            self._held = None if self._backlog.admits(file.size) else file
+            if self._held:
+                self.limited = True
+                return True
+            self._look(batch, file.head, file.name)
             if batch.weight() >= room:
                 return True
         return False
@@ -106,28 +128,35 @@ class Watcher:
             self._told.warn(within(head, name), problem)
             return
         status = os.fstat(fd)
-        if is_regular(status) and self._completeness.judge(within(head, name), fd, status):
+        if self._is_to_go(batch, head, name, fd, status):
+            self._backlog.add(status.st_size)
             batch.files.append(Candidate(head, name, fd, status))
         else:
-            self.pending += 1
             os.close(fd)
+
+    def _is_to_go(self, batch: Claims, head: str, name: str, fd: int, status: os.stat_result) -> bool:
+        """Whether it is complete, and of a size that is relayed; if it may be so later, it is pending."""
+        path = within(head, name)
+        if self._selection.marker and not batch.is_marked(head, name + self._selection.marker, status):
+            problem = f"was changed after its marker {name + self._selection.marker} was made, it waits: touch that"
+            self._told.warn(path, problem)
+            return False
+        if not is_regular(status) or not self._completeness.judge(path, fd, status):
+            self.pending += 1
+            return False
+        if refusal := self._selection.refusal(status.st_size):
+            self._told.warn(path, refusal)
+        return not refusal
 
     def _claim(self, batch: Claims) -> int:
         claimed = batch.take()
         self.pending += batch.changed
+        self._taken += len(claimed)
         try:
             batch.sync_folders()
         except OSError as error:
             self._offers.warn(f"a power cut may undo the last moves to this folder: {error}")
             return len(claimed)  # the sweep offers them
         self._offers.put(claimed)
+        batch.remove_markers(self._selection.marker)
         return len(claimed)
-
-
-def _pattern(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether any component of a path matches any of the patterns."""
-    expressions = [fnmatch.translate(pattern) for pattern in patterns]
-    if not expressions:
-        return lambda _path: False
-    matches = re.compile("|".join(expressions)).match
-    return lambda path: any(map(matches, path.split("/")))

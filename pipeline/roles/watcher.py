@@ -9,17 +9,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from app_properties import Settings
 from pipeline.completeness import Completeness
 from pipeline.events import watch_events
 from pipeline.link import Link
 from pipeline.offers import Offers
 from pipeline.process import Context, Stop, raise_descriptor_limit
 from pipeline.roles.spool import open_spool
+from pipeline.selection import Selection
 from pipeline.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
-_ONCE_SECONDS = 0.1
+_SOON_SECONDS = 0.1
+"""Until the next look, where the end is waited for, or that there is room in QueuedForUpload."""
 _FEED_SECONDS = 0.02
 """How often it is tried whether the uploaders have room again: 128 offers of one path each last about as long."""
 _SWEEPS = 10
@@ -40,13 +43,26 @@ def run(context: Context, link: Link, stop: Stop) -> None:
         spool,
         Completeness(leases=leases, settle_seconds=settings.settle_seconds, minimum_age=settings.minimum_age_seconds),
         offers,
-        ignore=settings.ignore_patterns,
+        _selection(settings),
+        most_files=settings.max_queued_files,
+        most_bytes=settings.max_queued_bytes,
         batch=max(16, raise_descriptor_limit() - _OTHERS),
         stopped=lambda: stop.requested,
     )
     wake = threading.Event()
     with watch_events(spool.watch.path, wake), contextlib.closing(watcher):
         _loop(watcher, offers, link.shared, wake, stop, settings.sleep_watch_local_folder, once=context.once)
+
+
+def _selection(settings: Settings) -> Selection:
+    return Selection(
+        ignore=settings.ignore_patterns,
+        include=settings.include_patterns,
+        marker=settings.completion_marker,
+        minimum=settings.minimum_file_bytes,
+        maximum=settings.maximum_file_bytes,
+        subfolders=settings.follow_subfolders,
+    )
 
 
 def _loop(
@@ -64,11 +80,11 @@ def _loop(
         elif once:
             offers.sweep(again=False)
         claimed = watcher.scan()
-        if once and not claimed and not watcher.pending and not offers.queued:
+        if once and not (claimed or watcher.pending or watcher.limited or offers.queued):
             return
         # Looking at what stays in a full folder takes time: rest as long, however many events come meanwhile.
-        rest = watcher.left * (time.monotonic() - started)
-        _rest(offers, wake, stop, min(rest, interval), _ONCE_SECONDS if once else interval)
+        rest = 0.0 if watcher.limited else watcher.left * (time.monotonic() - started)
+        _rest(offers, wake, stop, min(rest, interval), _SOON_SECONDS if once or watcher.limited else interval)
 
 
 def _refuse_removed(watcher: Watcher) -> None:

@@ -22,14 +22,27 @@ def check(asked: SoakOptions, settings: Settings) -> None:
             "give more, or smaller --sizes",
             EXIT_USAGE,
         )
-    name = File(1, 1).name
-    hiding = [pattern for pattern in settings.ignore_patterns if fnmatch.fnmatchcase(name, pattern)]
-    if asked.in_place and hiding:
+    if asked.in_place and (hiding := _hiding(asked, settings)):
         raise StartupError(
-            f"[General] ignorePatterns: {hiding[0]} hides the files of a soak test, such as {name}; "
-            "run it without --in-place, or take the pattern away",
+            f"[General] {hiding} keeps the files of a soak test in Watch, such as {File(1, 1).name}; "
+            "run it without --in-place, or change that key",
             EXIT_USAGE,
         )
+
+
+def _hiding(asked: SoakOptions, settings: Settings) -> str:
+    """The key, with its value, for which the watcher would leave the files of a run alone; empty if there is none."""
+    name, low, high = File(1, 1).name, asked.sizes.low, asked.sizes.high
+    included = settings.include_patterns
+    hiding = {
+        "ignorePatterns": " ".join(each for each in settings.ignore_patterns if fnmatch.fnmatchcase(name, each)),
+        "includePatterns": "" if any(fnmatch.fnmatchcase(name, each) for each in included) else " ".join(included),
+        "followSubfolders": "" if settings.follow_subfolders else "0",
+        "completionMarker": settings.completion_marker,
+        "minimumFileBytes": f"{settings.minimum_file_bytes}" if low < settings.minimum_file_bytes else "",
+        "maximumFileBytes": f"{settings.maximum_file_bytes}" if high > settings.maximum_file_bytes > 0 else "",
+    }
+    return next((f"{key}={value}" for key, value in hiding.items() if value), "")
 
 
 def _check_deadline(asked: SoakOptions, settings: Settings) -> None:

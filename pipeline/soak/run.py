@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from app_properties import Settings
-from pipeline import values
 from pipeline.names import SOAK
 from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak.content import Recipe
@@ -25,6 +25,15 @@ NOTE = "run.json"
 _CHAOS_VISIBILITY = 10
 _COUNTS_SECONDS = 60.0
 _REPORT_SECONDS = 60.0
+_SELECTING = (
+    "ignore_patterns",
+    "include_patterns",
+    "follow_subfolders",
+    "completion_marker",
+    "minimum_file_bytes",
+    "maximum_file_bytes",
+)
+"""Settings that keep files in Watch, and would keep those of a run there."""
 _QUEUE_LIMIT = 76
 """Characters: SQS allows 80, and the name of its dead letters is four longer."""
 
@@ -143,16 +152,16 @@ def visibility(options: SoakOptions, settings: Settings) -> int:
 def own_places(run: str, settings: Settings) -> Settings:
     """`settings` with folders, key prefix and queue of a run's own."""
     defaults = Settings.__dataclass_fields__
-    own = {
+    own: dict[str, Any] = {
         name: defaults[name].metadata["default"]
         for name in defaults
         if name.startswith("folder_") or name == "log_file_path"
     }
+    own |= {name: defaults[name].metadata["read"](defaults[name].metadata["default"]) for name in _SELECTING}
     own |= {"folder_to_watch": "Watch", "folder_for_downloaded_files": "DownloadedFromS3"}
     return replace(
         settings,
         **{**own, "folder_to_store_temp_files": str(root(settings) / run)},
-        ignore_patterns=values.patterns(defaults["ignore_patterns"].metadata["default"]),
         aws_s3_folder="/".join(part for part in (settings.aws_s3_folder, SOAK, run) if part),
         aws_sqs=queue_name(settings.aws_sqs),
     )

@@ -98,6 +98,16 @@ def test_absolute_folders_stay(tmp_path: Path) -> None:
         ("aws_sqs=", "aws_sqs_message_format=json\naws_sqs=", 14, ["aws_sqs_message_format", "key, s3-event"]),
         ("aws_secret_key=", "aws_secret_key=hush-hush", 11, ["aws_access_key_id", "empty", "partner"]),
         ("aws_access_key_id=", "aws_access_key_id=AKIAHUSH", 12, ["aws_secret_key", "empty", "partner"]),
+        ("folderToWatch=Watch", "folderToWatch=x\nfollowSubfolders=2", 5, ["followSubfolders", "'2' is not 0 or 1"]),
+        ("folderToWatch=Watch", "folderToWatch=x\ncompletionMarker=*.ok", 5, ["completionMarker", "such as .done"]),
+        ("folderToWatch=Watch", "folderToWatch=x\ncompletionMarker=/ok", 5, ["completionMarker", "such as .done"]),
+        ("folderToWatch=Watch", "folderToWatch=x\nmaxQueuedFiles=-1", 5, ["maxQueuedFiles", "from 0 to"]),
+        (
+            "folderToWatch=Watch",
+            "folderToWatch=x\nminimumFileBytes=2\nmaximumFileBytes=1",
+            6,
+            ["[General] maximumFileBytes", "less than minimumFileBytes"],
+        ),
         ("folderToWatch=Watch", "folderToWatch=", 4, ["folderToWatch", "Mode 3 needs it"]),
         (
             "aws_sqs=",

@@ -197,7 +197,7 @@ def test_walk_yields_every_entry_that_is_no_folder(tmp_path: Path, kind: str) ->
     (folder.path / "loop").symlink_to(".")
     (folder.path / "d/out").symlink_to("/etc")
     (folder.path / "empty").mkdir()
-    found = {head: (files, others) for head, files, others, _ in folder.walk(refuse)}
+    found = {head: (sorted(file.name for file in files), others) for head, files, others, _ in folder.walk(refuse)}
     assert found == {
         "": (["\n", "a"], ["loop"]),
         "d": (["b"], ["out"]),
@@ -205,6 +205,27 @@ def test_walk_yields_every_entry_that_is_no_folder(tmp_path: Path, kind: str) ->
         "d/.relay": (["x"], []),
         "empty": ([], []),
     }
+
+
+def test_walk_tells_when_a_file_came(tmp_path: Path, kind: str) -> None:
+    """And its size; a rename into the folder is what counts, not when it was written."""
+    folder = make(tmp_path, "one", kind)
+    first = write(folder.path / "d/first", b"123")
+    before = os.stat(write(folder.path / "other")).st_ctime_ns
+    os.utime(write(folder.path / "second", b""), ns=(1, 1))
+    first.rename(folder.path / "third")
+    files = {file.name: file for listing in folder.walk(refuse) for file in listing.files}
+    assert before <= files["second"].arrived <= files["third"].arrived
+    assert [files[name].size for name in ("second", "third")] == [0, 3]
+
+
+def test_walk_looks_only_into_what_is_wanted(tmp_path: Path, kind: str) -> None:
+    """What is not entered is not even listed."""
+    folder = make(tmp_path, "one", kind)
+    for path in ("a", "no/b", "yes/c", "yes/no/d"):
+        write(folder.path / path)
+    listings = list(folder.walk(refuse, lambda name: name != "no"))
+    assert [listing.head for listing in listings] == ["", "yes"]
 
 
 def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +243,7 @@ def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeyp
     monkeypatch.setattr(folder, "open", refuse_bad)
     complaints: list[str] = []
     found = folder.walk(lambda path, _error: complaints.append(path))
-    assert {(listing.head, *listing.files) for listing in found} == {("", "a"), ("d", "e")}
+    assert {file[1:3] for listing in found for file in listing.files} == {("", "a"), ("d", "e")}
     assert complaints == ["bad"]
 
 

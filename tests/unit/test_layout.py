@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py")])
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
-PURE = ("names", "notice", "drop", "ports", "blame", "values")
+PURE = ("names", "notice", "drop", "ports", "blame", "values", "arrivals", "selection")
 WORKERS = ("watcher", "uploader", "poller")
 AWS = {"boto3", "botocore", "awscrt", "s3transfer"}
 MOVES = {
@@ -43,7 +43,7 @@ LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
     ("durability", "folders", "moves", "ledger", "aws"),
-    ("parents", "told"),
+    ("parents", "told", "backlog"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
     ("storing", "acceptance", "acknowledger", "receiver"),
     WORKERS,

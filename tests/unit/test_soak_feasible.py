@@ -22,7 +22,12 @@ from tests.soak import settings_at
         ({"deadline": 69}, {"minimum_age_seconds": 60.0}, "minimumAgeSeconds (60); give at least 70s"),
         ({}, {"completion_check": "settle", "settle_seconds": 600.0}, "settleSeconds (600); give at least 610s"),
         ({"max_bytes": 16 << 20, "sizes": content.sizes("1KiB-9MiB")}, {}, "less than one file may have"),
-        ({"in_place": True}, {"ignore_patterns": ("*.tmp", "drop-*")}, "ignorePatterns: drop-* hides the files"),
+        ({"in_place": True}, {"ignore_patterns": ("*.tmp", "drop-*")}, "ignorePatterns=drop-* keeps the files"),
+        ({"in_place": True}, {"include_patterns": ("*.csv", "*.txt")}, "includePatterns=*.csv *.txt keeps"),
+        ({"in_place": True}, {"follow_subfolders": False}, "followSubfolders=0 keeps"),
+        ({"in_place": True}, {"completion_marker": ".done"}, "completionMarker=.done keeps"),
+        ({"in_place": True}, {"minimum_file_bytes": 1025}, "minimumFileBytes=1025 keeps"),
+        ({"in_place": True}, {"maximum_file_bytes": (8 << 20) - 1}, "maximumFileBytes=8388607 keeps"),
     ],
 )
 def test_it_is_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str, Any], said: str) -> None:
@@ -42,6 +47,8 @@ def test_it_is_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str, An
         ({"deadline": 130, "chaos": True, "in_place": True}, {}),
         ({"deadline": 30, "chaos": True}, {}),
         ({}, {"completion_check": "auto", "settle_seconds": 600.0}),
+        ({}, {"completion_marker": ".done", "follow_subfolders": False, "maximum_file_bytes": 1}),
+        ({"in_place": True}, {"include_patterns": ("*.csv", "*.bin"), "minimum_file_bytes": 1024}),
     ],
 )
 def test_it_is_not_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str, Any]) -> None:
@@ -49,8 +56,18 @@ def test_it_is_not_refused(tmp_path: Path, asked: dict[str, Any], keys: dict[str
     feasible.check(SoakOptions(**asked), replace(settings_at(tmp_path), **keys))
 
 
-def test_patterns_hide_nothing_of_a_run_on_its_own_places(tmp_path: Path) -> None:
-    """There the default holds."""
-    settings = replace(settings_at(tmp_path), ignore_patterns=("*",))
+def test_nothing_hides_the_files_of_a_run_on_its_own_places(tmp_path: Path) -> None:
+    """There the defaults hold."""
+    keys: dict[str, Any] = {
+        "ignore_patterns": ("*",),
+        "include_patterns": ("*.csv",),
+        "follow_subfolders": False,
+        "completion_marker": ".done",
+        "minimum_file_bytes": 10**9,
+        "maximum_file_bytes": 1,
+    }
+    settings = replace(settings_at(tmp_path), **keys)
     feasible.check(SoakOptions(), settings)
-    assert settings_for(begin(settings, SoakOptions(), tmp_path / "p"), settings).ignore_patterns[0] == ".*"
+    used = settings_for(begin(settings, SoakOptions(), tmp_path / "p"), settings)
+    assert used.ignore_patterns[0] == ".*"
+    assert [getattr(used, key) for key in [*keys][1:]] == [(), True, "", 0, 0]

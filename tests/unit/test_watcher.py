@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fnmatch
 import logging
 import os
 import threading
@@ -22,6 +21,7 @@ from pipeline.claims import Claims
 from pipeline.completeness import Completeness
 from pipeline.offers import Offers
 from pipeline.process import Stop
+from pipeline.selection import Selection
 from pipeline.spool import Spool
 from pipeline.watcher import Watcher
 from tests.unit.places import make, note_fsyncs, tree, write
@@ -30,7 +30,16 @@ from tests.unit.places import make, note_fsyncs, tree, write
 class Side:
     """A watcher and the uploaders' queue, which has room for `room` paths."""
 
-    def __init__(self, root: Path, *, condemned: tuple[str, ...] = (), kind: str = "kernel", batch: int = 512) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        condemned: tuple[str, ...] = (),
+        kind: str = "kernel",
+        batch: int = 512,
+        most: tuple[int, int] = (0, 0),
+        **selection: Any,
+    ) -> None:
         self.spool = Spool(*(make(root, name, kind) for name in ("Watch", "Queued", "Uploaded", "Failed")))
         self.watch, self.queued = self.spool.watch.path, self.spool.queued.path
         self.now, self.room = 100.0, 1000
@@ -53,7 +62,9 @@ class Side:
             self.spool,
             completeness,
             self.offers,
-            ignore=str(known_keys()["General"]["ignorePatterns"]).split(),
+            Selection(ignore=str(known_keys()["General"]["ignorePatterns"]).split(), **selection),
+            most_files=most[0],
+            most_bytes=most[1],
             batch=batch,
             stopped=lambda: self.stopped,
         )
@@ -200,15 +211,6 @@ def test_ignored_names_are_left_alone(side: Side, name: str) -> None:
     assert side.offered == ["a.tmp.csv"]
     assert list(tree(side.watch)) == [name]
     assert side.watcher.pending == 0
-
-
-def test_without_patterns_nothing_is_ignored() -> None:
-    """fnmatch's own empty alternative would match every name."""
-    assert not fnmatch.fnmatch("a", "")
-    from pipeline.watcher import _pattern
-
-    assert not _pattern([])("a")
-    assert _pattern(["*.x", "b"])("a/b/c")
 
 
 def test_links_pipes_and_folders_are_never_taken(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -514,3 +516,203 @@ def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
     paths = {name: tmp_path / "x" / name for name in ("watch", "queued", "uploaded", "failed")}
     spool = open_spool(cast(Settings, SimpleNamespace(durable=False, **paths)))
     assert [folder.is_current() for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed)] == [True] * 4
+
+
+# ------------------------------------------------------------------ what is to be relayed
+
+
+def test_only_what_is_included(tmp_path: Path) -> None:
+    """By name, in any folder; ignored is ignored still, and what stays keeps no run from its end."""
+    side = Side(tmp_path, include=["*.csv", "README"])
+    for name in ("a.csv", "d/README", "a.txt", ".b.csv"):
+        write(side.watch / name)
+    assert side.scan() == 2
+    assert sorted(tree(side.queued)) == ["a.csv", "d/README"]
+    assert side.watcher.pending == 0
+    side.watcher.close()
+
+
+def test_folders_are_left_alone(tmp_path: Path) -> None:
+    """followSubfolders=0."""
+    side = Side(tmp_path, subfolders=False)
+    for name in ("a", "d/b", "d/e/c"):
+        write(side.watch / name)
+    assert side.scan() == 1
+    assert sorted(tree(side.watch)) == ["d/b", "d/e/c"]
+    side.watcher.close()
+
+
+def test_too_small_and_too_large_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is told of once, waits for nothing, and is taken once it fits."""
+    side = Side(tmp_path, minimum=2, maximum=4)
+    for size in (1, 2, 4, 5):
+        write(side.watch / f"{size}", b"x" * size)
+    assert side.scan() == 2
+    assert side.scan() == 0
+    assert sorted(tree(side.watch)) == ["1", "5"]
+    assert side.watcher.pending == 0
+    assert ["minimumFileBytes (2)" in text or "maximumFileBytes (4)" in text for text in caplog.messages] == [True] * 2
+    write(side.watch / "1", b"xx")
+    assert side.scan() == 1
+    side.watcher.close()
+
+
+# ------------------------------------------------------------------ completion markers
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Iterator[Side]:
+    made = Side(tmp_path, marker=".done")
+    yield made
+    made.watcher.close()
+
+
+def test_a_file_waits_for_its_marker(marked: Side) -> None:
+    """And is taken without it; a marker alone, and a file that is only called like one, stay."""
+    for name in ("d/a", "b", ".done", "c.done"):
+        write(marked.watch / name)
+    assert marked.scan() == 0
+    assert marked.watcher.pending == 0  # nobody says that it will ever come
+    write(marked.watch / "d/a.done", b"")
+    assert marked.scan() == 1
+    assert list(tree(marked.queued)) == ["d/a"]
+    assert sorted(tree(marked.watch)) == [".done", "b", "c.done"]
+
+
+def test_an_older_marker_says_nothing(marked: Side, caplog: pytest.LogCaptureFixture) -> None:
+    """One that a kill left: the next file of that name is not taken for complete. Touched, it is one for this file."""
+    marker = write(marked.watch / "a.done")
+    until_later(marker)
+    write(marked.watch / "a", b"half")
+    assert marked.scan() == 0
+    assert marked.scan() == 0
+    assert [text.count("touch that") for text in caplog.messages] == [1]
+    os.utime(marker)
+    assert marked.scan() == 1
+    assert tree(marked.watch) == {}
+
+
+def test_a_file_that_brings_its_time_with_it(marked: Side) -> None:
+    """Copied with the time it had, or its mode changed after the marker came: it is complete all the same."""
+    future = time.time_ns() + 3600 * 10**9
+    os.utime(write(marked.watch / "a"), ns=(future, future))
+    until_later(write(marked.watch / "b"))
+    for name in ("a", "b"):
+        until_later(write(marked.watch / f"{name}.done"))
+    (marked.watch / "b").chmod(0o600)
+    assert marked.scan() == 2
+
+
+def test_a_marker_that_is_no_file(marked: Side) -> None:
+    """A link or a folder vouches for nothing, and is not removed."""
+    for name in ("a", "b"):
+        write(marked.watch / name)
+    (marked.watch / "a.done").symlink_to("a")
+    (marked.watch / "b.done").mkdir()
+    assert marked.scan() == 0
+
+
+def test_the_marker_of_the_next_file_stays(marked: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropped, with its marker, right after the claim: it is taken with the next look."""
+    for name in ("a", "a.done"):
+        write(marked.watch / name)
+    original = kernel.rename_noreplace
+
+    def rename(*move: Any) -> None:
+        original(*move)
+        if not marked.offered:
+            write(marked.watch / "a", b"next")
+            write(marked.watch / "new.done").replace(marked.watch / "a.done")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "rename_noreplace", rename)
+        marked.now += 5
+        claimed = marked.watcher.scan() or marked.scan()
+    assert claimed == 1
+    assert sorted(tree(marked.watch)) == ["a", "a.done"]
+    assert marked.scan() == 1
+    assert tree(marked.queued) == {"a": b"content", "a-Version-2": b"next"}
+
+
+def test_a_marker_that_cannot_be_removed(
+    marked: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told of, and does no harm."""
+    for name in ("a", "a.done"):
+        write(marked.watch / name)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not marked.spool.queued.facilities.noreplace:
+        pytest.skip("there a move needs it, too")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert marked.scan() == 1
+    assert [text.count("a.done cannot be removed") for text in caplog.messages] == [1]
+    assert marked.scan() == 0
+
+
+def until_later(path: Path) -> None:
+    """Until a new file is younger than this one: the kernel's clock has steps of some milliseconds."""
+    then, probe = path.stat().st_ctime_ns, path.with_name(".probe")
+    while write(probe).stat().st_ctime_ns <= then:
+        probe.unlink()
+    probe.unlink()
+
+
+# ------------------------------------------------------------------ order and back-pressure
+
+
+def test_the_oldest_goes_first(side: Side) -> None:
+    """Whatever its name and folder, and whatever time it brought with it."""
+    names = ["z/c", "a", "m/b", "b"]
+    for name in names:
+        until_later(write(side.watch / name))
+        os.utime(side.watch / name, ns=(1, 1))
+        until_later(side.watch / name)
+    side.scan()
+    assert side.offered == names
+
+
+def test_as_many_as_may_be_queued(tmp_path: Path) -> None:
+    """The oldest; the rest waits in Watch, and comes as soon as there is room, in order, none twice."""
+    side = Side(tmp_path, most=(3, 0))
+    names = [f"{number}" for number in (5, 1, 4, 2, 3, 0, 9, 8)]
+    for name in names:
+        until_later(write(side.watch / name))
+    assert side.scan() == 3
+    assert side.watcher.limited
+    assert side.offered == names[:3]
+    assert side.watcher.scan() == 0
+    (side.queued / "5").unlink()
+    (side.queued / "4").unlink()
+    until_counted(side)
+    assert side.scan() == 2
+    assert side.offered == names[:5]
+    for name in names[:5]:
+        (side.queued / name).unlink(missing_ok=True)
+    until_counted(side)
+    assert side.scan() == 3
+    assert not side.watcher.limited
+    assert side.offered == names
+    side.watcher.close()
+
+
+def test_as_many_bytes_as_may_be_queued(tmp_path: Path) -> None:
+    """A file that would be too much waits, and those behind it; one that always is goes alone."""
+    side = Side(tmp_path, most=(0, 10))
+    for name, size in (("a", 6), ("b", 20), ("c", 1)):
+        until_later(write(side.watch / name, b"x" * size))
+    for name in ("a", "b", "c"):
+        assert side.scan() == 1
+        assert side.watcher.limited == (name != "c")
+        assert list(tree(side.queued)) == [name]
+        (side.queued / name).unlink()
+        until_counted(side)
+    side.watcher.close()
+
+
+def until_counted(side: Side) -> None:
+    """Past the time until which a full folder is not counted again."""
+    side.watcher._backlog._count_at = 0.0
