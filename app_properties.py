@@ -53,7 +53,9 @@ class Settings:
     settle_seconds: float = _key("General", values.number(0.1, 86_400), "5")
     max_queued_files: int = _key("General", values.count(0, 10**9), "10000")
     max_queued_bytes: int = _key("General", values.count(0, values.BYTES), "0")
-    on_name_conflict: str = _key("General", values.one_of("version", "fail"), "version")
+    on_name_conflict: str = _key(
+        "General", values.one_of(values.VERSION, values.OVERWRITE, values.FAIL), values.VERSION
+    )
     durability: str = _key("General", values.one_of("power", "process"), "power")
 
     aws_s3_bucket: str = _key("AWS", values.bucket)

@@ -28,7 +28,7 @@ from pipeline.aws.store import S3Store
 from pipeline.aws.template import template_of
 from pipeline.names import STORE_PROBE
 from pipeline.ports import EXIT_CONFIG, RelayError, StartupError, TakenError
-from pipeline.values import AUTO, CLASSIC, CRT, EMBEDDED
+from pipeline.values import AUTO, CLASSIC, CRT, EMBEDDED, OVERWRITE
 
 __all__ = ["Aws", "crc64nvme", "crc64nvme_of"]
 
@@ -76,10 +76,15 @@ class Aws:
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_all(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
-    def check(self) -> str:
-        """See, before anything moves, that bucket and queue answer; the queue's URL. StartupError (69 or 78) if not."""
+    def check(self, *, sends: bool) -> str:
+        """See, before anything moves, that bucket and queue answer; the queue's URL. StartupError (69 or 78) if not.
+
+        `sends`: whether this program uploads, too, and the bucket has to be fit for that.
+        """
         try:
             self._check_bucket()
+            if sends and self.settings.on_name_conflict == OVERWRITE:
+                self._check_versioning()
             return self.queue().url
         except StartupError:
             raise
@@ -174,6 +179,24 @@ class Aws:
             self._ask_bucket()
         except (ClientError, BotoCoreError) as error:
             raise StartupError(describe(error, f"reach the bucket {self.settings.aws_s3_bucket!r}")) from error
+
+    def _check_versioning(self) -> None:
+        """What is overwritten has to stay as a version: it may not have been delivered yet."""
+        bucket, needs = self.settings.aws_s3_bucket, "[General] onNameConflict: overwrite needs"
+        if self._uses_embedded():
+            problem = f"{needs} an S3 that keeps versions, and the embedded one forgets them when it is killed"
+            raise StartupError(f"{problem}; use version", EXIT_CONFIG)
+        try:
+            status = self._s3.get_bucket_versioning(Bucket=bucket, **self._owner()).get("Status", "never enabled")
+        except (ClientError, BotoCoreError) as error:
+            raise StartupError(describe(error, f"see whether the bucket {bucket!r} keeps versions")) from error
+        if status != "Enabled":
+            raise StartupError(
+                f"{needs} a bucket that keeps versions, and the versioning of {bucket} is {status.lower()}; enable it "
+                f"(aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled), "
+                "or use version",
+                EXIT_CONFIG,
+            )
 
     def _ask_bucket(self) -> None:
         """LIST under the prefix: unlike HEAD it has a body that names the error, and the least policy allows it."""

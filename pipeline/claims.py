@@ -41,7 +41,7 @@ class Claims:
         self._taken: list[Candidate] = []
         self.files: list[Candidate] = []
         self.changed = 0
-        """Files that were no longer what was judged when they were to be taken."""
+        """Files that were no longer what was judged when they were to be taken, or whose name is queued and kept."""
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +119,7 @@ class Claims:
         path = within(item.head, item.name)
         try:
             place = self._free_place(item)
-            if not self._is_what_was_judged(item):
+            if not self._is_what_was_judged(item) or (self._spool.keeps_names and self._spool.is_taken(path)):
                 self.changed += 1
                 return None
             if place is not None and self._move(item, place):
@@ -139,6 +139,8 @@ class Claims:
         # First where files come from, then where they go to: else one that moves just now is seen in neither.
         if place is None or _is_there(item.name, place):
             return None
+        if self._spool.keeps_names:
+            return place
         sent = self._uploaded.find(item.head)
         return None if sent is not None and _is_there(item.name, sent) else place
 

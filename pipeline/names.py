@@ -6,7 +6,7 @@ which is how Python hands out file names on POSIX.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -144,6 +144,14 @@ def next_version(name: str, taken: Iterable[str]) -> str:
         candidate = _cut(stem, room) + mark + suffix
         if candidate not in names:
             return candidate
+
+
+def earlier_versions(name: Versioned) -> Iterator[str]:
+    """The file names of lower numbers, the highest first."""
+    for number in range(name.number - 1, 1, -1):
+        yield f"{name.stem}-Version-{number}{name.suffix}"
+    if name.number > 1:
+        yield name.stem + name.suffix
 
 
 def versions_prefix(path: str) -> str:

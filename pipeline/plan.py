@@ -51,7 +51,10 @@ def _relay(asked: argparse.Namespace, settings: Settings, logging_conf: Path) ->
     locks = start.prepare(settings, asked.mode)  # makes the folders; the embedded server's lies in one of them
     context = Context(settings, logging_conf, _embedded(settings), asked.once)
     sides = _sides(context, locks)
-    phases = [[_side("check", context)], *([[side] for side in sides] if asked.once else [sides])]
+    phases = [
+        [_side("check", context, asked.mode in start.INGEST_MODES)],
+        *([[side] for side in sides] if asked.once else [sides]),
+    ]
     return Job(settings, start.folders_of(settings, asked.mode), _services(context), phases)
 
 
@@ -76,7 +79,7 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
         stop_seconds=test.stop_seconds(own),
     )
     lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
-    phases = [[_side("check", context, test)], [*lasting, soak]]
+    phases = [[_side("check", context, True, test)], [*lasting, soak]]
     return Job(own, start.folders_of(own, SOAK_MODE), _services(relay), phases, relay.console)
 
 

@@ -7,17 +7,22 @@ import contextlib
 import errno
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from pipeline.drop import Fingerprint
 from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
 from pipeline.moves import finish_move, move, write_new
-from pipeline.names import next_version, reason_name, with_name
+from pipeline.names import earlier_versions, next_version, reason_name, split_version, with_name
 
 REASONS = ".reason"
 """Where, inside Failed, the reasons lie."""
+_PROBED = 256
+"""Earlier versions that are asked for one by one; beyond that the folder is listed, however large it is."""
 
 
 @dataclass
@@ -47,19 +52,54 @@ class Queued:
 class Spool:
     """Watch → QueuedForUpload → UploadedToS3 | Failed."""
 
-    def __init__(self, watch: Folder, queued: Folder, uploaded: Folder, failed: Folder) -> None:
+    def __init__(
+        self, watch: Folder, queued: Folder, uploaded: Folder, failed: Folder, *, keeps_names: bool = False
+    ) -> None:
+        """`keeps_names`: a claim never gives a file another name; it waits while its own is queued."""
         self.watch, self.queued, self.uploaded, self.failed = watch, queued, uploaded, failed
+        self.keeps_names = keeps_names
+
+    def line_of(self, path: str) -> tuple[str, int]:
+        """The path without the number of its version, and that number: what is sent in the order of its numbers."""
+        if self.keeps_names:
+            return path, 1
+        name = split_version(path.rpartition("/")[2])
+        return with_name(path, name.stem + name.suffix), name.number
+
+    def has_earlier(self, path: str) -> bool:
+        """Whether an earlier version of the same name still lies in QueuedForUpload."""
+        name = split_version(path.rpartition("/")[2])
+        if self.keeps_names or name.number == 1:
+            return False
+        try:
+            with self.queued.parent(path) as place:
+                if any(_is_file(lower, place.fd) for lower in islice(earlier_versions(name), _PROBED)):
+                    return True
+                return name.number > _PROBED and any(
+                    (other.stem, other.suffix) == (name.stem, name.suffix) and other.number < name.number
+                    for other in map(split_version, os.listdir(place.fd))
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def is_taken(self, path: str) -> bool:
+        """Whether QueuedForUpload has something under this name, or a file where one of its folders would be."""
+        if self.queued.status(path) is not None:
+            return True
+        heads = [path[: match.start()] for match in re.finditer("/", path)]
+        return any(status is not None and not stat.S_ISDIR(status.st_mode) for status in map(self.queued.status, heads))
 
     def claim(self, path: str) -> str | None:
         """Take a complete file out of Watch; the path it has in QueuedForUpload, None if it was already beyond that.
 
         Its name goes on from those of QueuedForUpload and UploadedToS3, so that drops of one name are numbered in the
-        order of their arrival. FileNotFoundError if it is gone.
+        order of their arrival; where names are kept, it is to be asked before whether it is taken. FileNotFoundError
+        if it is gone.
         """
         if any(finish_move(self.watch, path, folder) for folder in (self.uploaded, self.failed)):
             return None  # an earlier claim was cut off before it removed the name in Watch
         wanted = path
-        if self.queued.status(path) or self.uploaded.status(path):
+        if not self.keeps_names and (self.queued.status(path) or self.uploaded.status(path)):
             beside = [*self.queued.beside(path), *self.uploaded.beside(path)]
             wanted = with_name(path, next_version(path.rpartition("/")[2], beside))
         return move(self.watch, path, self.queued, wanted)
@@ -138,3 +178,10 @@ class Spool:
             reasons = [name.removesuffix(".json") for name in self.failed.beside(reason_path)]
             name = path.rpartition("/")[2]
             path = with_name(path, next_version(name, [*self.failed.beside(path), *reasons]))
+
+
+def _is_file(name: str, folder_fd: int) -> bool:
+    try:
+        return is_regular(os.stat(name, dir_fd=folder_fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -15,6 +15,7 @@ from pipeline.drop import DROP_ID, Drop, Fingerprint
 from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
 from pipeline.ports import CancelledError, Content, NeverError, ObjectStore, StoredObject, TakenError
 from pipeline.spool import Queued, Spool
+from pipeline.values import FAIL, OVERWRITE, VERSION
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Route:
     folder: str
     form: str
     region: str
-    on_conflict: str = "version"
+    on_conflict: str = VERSION
     extra_metadata: Mapping[str, str] = field(default_factory=dict)
     """What every object carries beside the program's own."""
 
@@ -148,7 +149,9 @@ class Storing:
             if found.size == drop.fingerprint.size:
                 return found
             return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
-        if self._route.on_conflict == "fail":
+        if self._route.on_conflict == OVERWRITE:  # what is replaced stays as a version; that was seen to at the start
+            return None if found is None else self._upload(queued, drop, replaces=found.etag)
+        if self._route.on_conflict == FAIL:
             raise NeverError(
                 f"the key {printable(drop.key.text)} holds another object and onNameConflict is fail; "
                 "rename the file, or set version"

@@ -8,21 +8,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from pipeline import pacing
 from pipeline.agenda import Again, Agenda
-from pipeline.batcher import Batcher
+from pipeline.announcer import Announcer, Sent, Work
 from pipeline.drop import Drop
-from pipeline.names import human_size
-from pipeline.notice import announce
 from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
-    QUEUE_BATCH,
     CancelledError,
     LaterError,
-    Message,
     MessageQueue,
     NeverError,
     ObjectStore,
@@ -40,34 +34,8 @@ _SMALL = 256 * 1024
 """Bytes up to which a file is read and sent by the thread that opens it."""
 _THREADS = 16
 """Large files that are under way together."""
-_SEND_LINGER = 0.02
-"""Seconds; files that are in hand are on their way to the same batch, and with none in hand nobody waits."""
-_SEND_THREADS = 4
-"""Calls under way: where the queue is 20 ms away, each carries 500 messages a second."""
-
-
-@dataclass(eq=False)
-class _Work:
-    """One file on its way through steps 3 to 5."""
-
-    path: str
-    """As it was offered; the file may get another name meanwhile."""
-    started: float
-    """Monotonic second."""
-    queued: Queued | None = None
-
-    @property
-    def path_now(self) -> str:
-        return self.queued.path if self.queued else self.path
-
-
-class _Sent(NamedTuple):
-    """One that is in the store, and is to be announced."""
-
-    work: _Work
-    queued: Queued
-    drop: Drop
-    stored: StoredObject
+_LARGE_SHARE = 0.75
+"""Of the files in hand, at most, that are large, waiting for a thread included: the others keep places."""
 
 
 class Uploader:
@@ -96,20 +64,29 @@ class Uploader:
         `waiting` is entered around every wait of `step`, where a signal may cut it. `is_being_written` asks the kernel
         about an open file, where its answer is to be believed.
         """
-        self._spool, self._store, self._queue, self._route = spool, store, queue, route
-        self._checksums, self._report = checksums, report
+        self._spool, self._store = spool, store
+        self._report = report
         self._wait_cuttable, self._is_being_written = waiting, is_being_written
         self._slots = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "upload")
-        self._announcer: Batcher[_Sent, None] = Batcher(
-            self._announce, QUEUE_BATCH, _SEND_LINGER, _SEND_THREADS, alone=lambda size: self._agenda.in_hand() <= size
-        )
-        self._announced: set[str] = set()
         self._troubles = Summary(log)
-        self._agenda = Agenda()
+        large = min(max(_THREADS, int(_LARGE_SHARE * concurrency)), concurrency - 1)
+        self._agenda = Agenda(spool.line_of, large_places=max(1, large))
+        self._follower = ThreadPoolExecutor(1, "follow")
         self._cancelled = threading.Event()
         self._storing = Storing(spool, store, route, checksums, is_being_written, self._cancelled)
         self.gate = Gate()
+        self._announcer = Announcer(
+            spool,
+            queue,
+            store.bucket,
+            route,
+            checksums,
+            self.gate,
+            end=self._end,
+            fail=self._fail,
+            in_hand=self._agenda.in_hand,
+        )
 
     def step(self, hint: Callable[[float], Sequence[str]], idle: float) -> bool:
         """Start a retry that is due, else what `hint(seconds)` gives; False if there was nothing to start."""
@@ -118,15 +95,14 @@ class Uploader:
                 return False
             self._await_slot()
             due = self._agenda.due()
-            paths = hint(min(idle, self._agenda.until_due())) if due is None else (due,)
-        begun = [path for path in paths if self._agenda.begin(path)]
+            paths = hint(min(idle, self._agenda.until_due())) if due is None else ()
+        begun = [path for path in paths if self._agenda.begin(path)] if due is None else [due]
         if begun:
             self._report("begin", begun)
         waiting = deque(begun)
         try:
             while waiting:
-                with self._wait_cuttable():
-                    self._await_slot()
+                self._take_slot()
                 self._start(waiting.popleft())
         finally:
             for path in waiting:  # the wait was cut
@@ -137,6 +113,7 @@ class Uploader:
         """Work on one file before anything else is in hand: if this process ends, the file is the reason."""
         if self._agenda.begin(path):
             self._report("begin", (path,))
+            self._take_slot()
             self._start(path)
             with self._wait_cuttable():
                 self._agenda.wait_until_none_in_hand(None)
@@ -148,27 +125,43 @@ class Uploader:
     def close(self, seconds: float) -> None:
         """Finish what is in hand within so many seconds, cancel the rest; everything stays consistent."""
         self.gate.stop()
+        self._agenda.stop()
         if not self._agenda.wait_until_none_in_hand(seconds):
             self._cancelled.set()
             self._store.cancel()
             self._agenda.wait_until_none_in_hand(None)
+        self._follower.shutdown(wait=True)
         self._pool.shutdown(wait=True)
         self._announcer.close()
 
     def _await_slot(self) -> None:
         with self._slots:
-            pass  # a free slot exists now; only this thread fills them
+            pass  # one was free just now
+
+    def _take_slot(self) -> None:
+        """In the thread of `step`: a signal may cut the wait, but nothing between a slot that is taken and its work."""
+        while not self._slots.acquire(blocking=False):
+            with self._wait_cuttable():
+                self._await_slot()
+
+    def _follow(self, path: str) -> None:
+        """In a thread of its own: start what waited for another to end."""
+        self._report("begin", (path,))
+        self._slots.acquire()
+        self._start(path)
 
     def _start(self, path: str) -> None:
-        work = _Work(path, time.monotonic())
-        self._slots.acquire()
+        work = Work(path, time.monotonic())
         try:
             self._open(work)
         except Exception as error:  # noqa: BLE001  # not hidden: whatever it is, the work ends with it
             self._fail(work, error)
 
-    def _open(self, work: _Work) -> None:
+    def _open(self, work: Work) -> None:
         """Lock the file and send it on its way, by itself or in a thread."""
+        if self._spool.has_earlier(work.path):
+            self._leave(work, self._agenda.defer)
+            return
         work.queued = queued = self._spool.open(work.path)
         if queued is None:
             self._end(work)
@@ -176,12 +169,15 @@ class Uploader:
         if self._is_being_written(queued.fd):
             raise LaterError(f"{queued.path} is still being written")
         if queued.fingerprint().size > _SMALL:
-            self._pool.submit(self._store_in_thread, work, queued)
+            if self._agenda.begin_large(work.path):
+                self._pool.submit(self._store_in_thread, work, queued)
+            else:
+                self._leave(work, self._agenda.shelve)
             return
         drop, future = self._storing.begin(queued)
         future.add_done_callback(functools.partial(self._on_stored, work, queued, drop))
 
-    def _on_stored(self, work: _Work, queued: Queued, drop: Drop, future: Future[StoredObject]) -> None:
+    def _on_stored(self, work: Work, queued: Queued, drop: Drop, future: Future[StoredObject]) -> None:
         """In the transfer engine's thread: nothing here may wait."""
         try:
             stored = future.result()
@@ -192,53 +188,21 @@ class Uploader:
             self._fail(work, error)
         else:
             if unchanged:
-                self._announcer.submit(_Sent(work, queued, drop, stored))
+                self._announcer.submit(Sent(work, queued, drop, stored))
             else:
                 self._pool.submit(self._store_in_thread, work, queued, stale=stored)
 
     def _store_in_thread(
-        self, work: _Work, queued: Queued, *, refused: Drop | None = None, stale: StoredObject | None = None
+        self, work: Work, queued: Queued, *, refused: Drop | None = None, stale: StoredObject | None = None
     ) -> None:
         try:
             drop, stored = self._storing.store(queued, refused=refused, stale=stale)
         except Exception as error:  # noqa: BLE001  # not hidden: whatever it is, the work ends with it
             self._fail(work, error)
         else:
-            self._announcer.submit(_Sent(work, queued, drop, stored))
+            self._announcer.submit(Sent(work, queued, drop, stored))
 
-    def _announce(self, sent: Sequence[_Sent]) -> list[None]:
-        """Steps 4 and 5 for several files; one that was announced before is only moved."""
-        new = [each for each in sent if each.drop.id not in self._announced]
-        try:
-            outcomes: Sequence[Exception | None] = self._queue.send(list(map(self._message, new))) if new else ()
-        except Exception as error:  # noqa: BLE001  # not hidden: every one of them ends with it
-            outcomes = [error] * len(new)
-        refused = {id(each): outcome for each, outcome in zip(new, outcomes, strict=True) if outcome is not None}
-        for each in sent:
-            if outcome := refused.get(id(each)):
-                self._fail(each.work, outcome)
-        self._end(*(each.work for each in sent if id(each) not in refused and self._is_finished(each)))
-        return [None] * len(sent)
-
-    def _is_finished(self, sent: _Sent) -> bool:
-        """Step 5 of what the queue accepted; False if the work ended otherwise."""
-        self._announced.add(sent.drop.id)  # a move that fails is tried again without another message
-        try:
-            self.gate.passed()
-            # What was written later was never sent: it follows, as a drop of its own.
-            moved = self._spool.finish(sent.queued) is not None if self._is_still(sent) else False
-        except Exception as error:  # noqa: BLE001  # not hidden: whatever it is, the work ends with it
-            self._fail(sent.work, error)
-            return False
-        self._announced.discard(sent.drop.id)
-        size, took = human_size(sent.stored.size), time.monotonic() - sent.work.started
-        log.info("sent      %s  %s  %.2f s", sent.drop.key.text, size, took)
-        if not moved:
-            log.warning("%s was announced and then changed in QueuedForUpload; what it is now follows", sent.drop.path)
-            self._end(sent.work, again=Again(sent.queued.path))
-        return moved
-
-    def _fail(self, work: _Work, error: Exception) -> None:
+    def _fail(self, work: Work, error: Exception) -> None:
         """The end of a work that did not come to its own: when it is tried again, or where its file goes."""
         again: Again | None = None
         try:
@@ -249,7 +213,7 @@ class Uploader:
         finally:
             self._end(work, again=again)
 
-    def _after(self, work: _Work, error: Exception) -> Again | None:
+    def _after(self, work: Work, error: Exception) -> Again | None:
         again = Again(work.path_now)
         if isinstance(error, CancelledError):
             log.info("%s", error)
@@ -271,7 +235,7 @@ class Uploader:
             log.error(problem, again.path, exc_info=error)
         return again
 
-    def _end(self, *works: _Work, again: Again | None = None) -> None:
+    def _end(self, *works: Work, again: Again | None = None) -> None:
         """They are no longer in hand: settled, or to be tried again."""
         for work in works:
             if work.queued is not None:
@@ -279,17 +243,15 @@ class Uploader:
         if works:
             self._report("end", [work.path for work in works])
         for work in works:
-            self._agenda.end(work.path, again)
+            following = self._agenda.end(work.path, again)
             self._slots.release()
+            for path in following:
+                self._follower.submit(self._follow, path)
 
-    def _is_still(self, sent: _Sent) -> bool:
-        """Whether the open file holds what was sent. A chmod, or a hard link that went, changes ctime alone."""
-        now, then = sent.queued.fingerprint(), sent.drop.fingerprint
-        if now == then:
-            return True
-        same = (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
-        return same and self._checksums.of_file(sent.queued.fd) == sent.drop.crc64nvme
-
-    def _message(self, sent: _Sent) -> Message:
-        route, now = self._route, time.time_ns()
-        return announce(sent.stored, self._store.bucket, sent.drop.origin, route.form, region=route.region, now_ns=now)
+    def _leave(self, work: Work, aside: Callable[[str], None]) -> None:
+        """Nothing was done yet, and its turn comes later."""
+        if work.queued is not None:
+            work.queued.close()  # before another thread may want its lock
+        self._report("end", [work.path])
+        aside(work.path)
+        self._slots.release()

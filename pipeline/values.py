@@ -15,6 +15,9 @@ EMBEDDED = "embedded"
 AUTO, CRT, CLASSIC = "auto", "crt", "classic"
 """As aws_transfer_client: which engine moves content to and from S3."""
 
+ON_CONFLICT = VERSION, OVERWRITE, FAIL = "version", "overwrite", "fail"
+"""As onNameConflict: what becomes of a file whose key holds another object."""
+
 EXTRA_METADATA_LIMIT = 512
 """Bytes of names and values of aws_s3_extra_metadata. S3 allows 2 KB for all user-defined metadata of an object, names
 and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,112."""

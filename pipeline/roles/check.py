@@ -13,8 +13,8 @@ from pipeline.soak.run import Run
 log = logging.getLogger(__name__)
 
 
-def run(context: Context, _link: Link, stop: Stop, soak: Run | None = None) -> None:
-    """StartupError where a person has to do something first."""
+def run(context: Context, _link: Link, stop: Stop, sends: bool, soak: Run | None = None) -> None:
+    """StartupError where a person has to do something first. `sends`: the program uploads, too."""
     log.info("kernel       %s", follow_parent())  # it is followed already; this says by which way
     if context.embedded:
         with stop.waiting():
@@ -22,7 +22,7 @@ def run(context: Context, _link: Link, stop: Stop, soak: Run | None = None) -> N
     settings, aws = context.settings, aws_of(context)
     credentials = aws.describe_credentials()
     with stop.waiting():  # an endpoint may take its time; a queue that was made just before is found the next time
-        url = aws.check()
+        url = aws.check(sends=sends)
         if soak and not soak.options.in_place:
             _refuse_used(aws.queue())
     s3, sqs = aws.describe_endpoint("s3"), aws.describe_endpoint("sqs")

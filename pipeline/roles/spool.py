@@ -1,6 +1,7 @@
 """The folders of the ingest side, opened for a process."""
 
 from app_properties import Settings
+from pipeline import values
 from pipeline.folders import Folder, probe_within
 from pipeline.spool import Spool
 
@@ -11,4 +12,5 @@ def open_spool(settings: Settings) -> Spool:
     for path in paths:  # there since the start, unless somebody removed one meanwhile
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
     facilities = probe_within(settings.queued)  # the others share its file system
-    return Spool(*(Folder(path, durable=settings.durable, facilities=facilities) for path in paths))
+    folders = (Folder(path, durable=settings.durable, facilities=facilities) for path in paths)
+    return Spool(*folders, keeps_names=settings.on_name_conflict != values.VERSION)

@@ -305,7 +305,7 @@ def test_a_malformed_region(moto_server: MotoServer, tmp_path: Path) -> None:
     """A region that is no host name is named, with the key to correct."""
     aws = reach.aws(tmp_path, "", moto_server.credentials, aws_region="eu west")
     with pytest.raises(StartupError, match=r"eu west.*aws_region"):
-        aws.check()
+        aws.check(sends=True)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, LaterError), (503, LaterError), (403, PausedError)])
@@ -336,7 +336,7 @@ def test_a_missing_bucket_is_not_a_store_without_conditions(moto_server: MotoSer
 
 def _startup_error(aws: Aws, code: int) -> str:
     with pytest.raises(StartupError) as caught:
-        aws.check()
+        aws.check(sends=True)
     assert caught.value.code == code
     return str(caught.value)
 

@@ -46,6 +46,7 @@ LAYERS = (
     ("parents", "told", "backlog"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
     ("storing", "acceptance", "acknowledger", "receiver"),
+    ("announcer",),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),
     ("local_aws", "local_ministack", "local_server", "reannounce", "start", "supervisor", "children"),

@@ -254,3 +254,37 @@ def test_a_reason_that_cannot_be_written_leaves_nothing(spool: Spool, monkeypatc
             fail(spool, path)
     assert tree(spool.failed.path) == {}
     assert tree(spool.queued.path) == {"a": b"content"}
+
+
+@pytest.mark.parametrize(
+    ("path", "queued", "earlier"),
+    [
+        ("a.csv", ["a-Version-2.csv"], False),
+        ("a-Version-2.csv", ["a.csv"], True),
+        ("a-Version-2.csv", ["a-Version-3.csv", "b.csv", "a.txt", "d/a.csv"], False),
+        ("d/a-Version-5.csv", ["d/a-Version-3.csv"], True),
+        ("d/a-Version-5.csv", ["a-Version-3.csv"], False),
+        ("a-Version-900.csv", ["a-Version-2.csv"], True),
+        ("a-Version-900.csv", ["a.csv"], True),
+        ("a-Version-900.csv", ["a-Version-901.csv", "b.csv"], False),
+        ("a-Version-999999999.csv", ["b.csv"], False),
+    ],
+)
+def test_earlier_versions_in_the_queue(tmp_path: Path, path: str, queued: list[str], earlier: bool) -> None:
+    """Of this name, in this folder, however many numbers lie between them; a name that is kept has none."""
+    spool = Spool(*(make(tmp_path, name, "kernel") for name in NAMES))
+    for each in queued:
+        write(spool.queued.path / each)
+    assert spool.has_earlier(path) is earlier
+    spool.keeps_names = True
+    assert not spool.has_earlier(path)
+
+
+def test_only_a_file_is_an_earlier_version(tmp_path: Path) -> None:
+    """A folder, a pipe or a link is never sent, and would be waited for in vain."""
+    spool = Spool(*(make(tmp_path, name, "kernel") for name in NAMES))
+    (spool.queued.path / "a.csv").mkdir()
+    os.mkfifo(spool.queued.path / "a-Version-2.csv")
+    (spool.queued.path / "a-Version-3.csv").symlink_to("nowhere")
+    assert not spool.has_earlier("a-Version-4.csv")
+    assert not spool.has_earlier("gone/a-Version-4.csv")

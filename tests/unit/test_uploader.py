@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import kernel, pacing, uploader
+from pipeline import agenda, kernel, pacing, uploader
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
@@ -592,3 +593,156 @@ def test_a_stop_cancels_what_does_not_end_and_leaves_it_queued(ingest: Ingest) -
     ingest.uploader = ingest.new_uploader()
     ingest.send(path)
     assert ingest.files("UploadedToS3") == {"a.csv": b"content"}
+
+
+# ------------------------------------------------------------------ order
+
+
+def test_versions_of_one_name_go_in_order(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are offered, and to whichever of several processes; other names go on meanwhile."""
+    monkeypatch.setattr(agenda, "_LONGEST", 0.01)
+    others = [ingest.new_uploader(), ingest.new_uploader()]
+    bodies = [f"{number:02d}".encode() for number in range(15)]
+    offers = [ingest.drop("d/r.csv", body) for body in bodies] + [ingest.drop(f"o{number}", b"") for number in range(9)]
+    random.Random(1).shuffle(offers)
+    offers += offers  # a sweep may offer all of them again
+    ended = threading.Event()
+
+    def work(process: Uploader) -> None:
+        while not ended.is_set():
+            process.step(lambda _seconds: (offers.pop(),) if offers else (), 0.0)
+
+    threads = [threading.Thread(target=work, args=(process,)) for process in others]
+    for thread in threads:
+        thread.start()
+    try:
+        until(
+            lambda: len(ingest.journal.of("accepted")) == 24 and not os.path.exists(ingest.root / "QueuedForUpload/d")
+        )
+    finally:
+        ended.set()
+        for thread, process in zip(threads, others, strict=True):
+            thread.join()
+            process.close(5)
+    accepted = [key for key in ingest.journal.of("accepted") if "r" in key]
+    assert [ingest.store.body(key) for key in accepted] == bodies
+    assert len(ingest.files("UploadedToS3")) == 24
+
+
+def test_versions_wait_for_one_that_has_to_be_tried_again(ingest: Ingest) -> None:
+    """Whether it is the store that refuses it or the queue."""
+    bodies = [f"{number}".encode() for number in range(5)]
+    paths = [ingest.drop("r.csv", body) for body in bodies]
+    ingest.store.trouble.queued["upload"].extend([LaterError("slow down")] * 3)
+    ingest.queue.trouble.queued["send"].extend([LaterError("slow down")] * 3)
+    ingest.send(*reversed(paths))
+    assert [ingest.store.body(key) for key in ingest.journal.of("accepted")] == bodies
+
+
+def test_what_never_goes_holds_up_no_version(ingest: Ingest) -> None:
+    """It is in Failed, and the next one follows."""
+    paths = [ingest.drop("r.csv", b"first"), ingest.drop("r.csv", b"second")]
+    ingest.store.trouble.queued["upload"].append(NeverError("no"))
+    ingest.send(*paths)
+    assert ingest.files("Failed")["r.csv"] == b"first"
+    assert ingest.files("UploadedToS3") == {"r-Version-2.csv": b"second"}
+
+
+def test_small_files_go_past_large_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many large ones were there before them and do not end; those follow each other then."""
+    monkeypatch.setattr(uploader, "_SMALL", 10)
+    side = Ingest(tmp_path)
+    large = [side.drop(f"large{number}", bytes(11 + number)) for number in range(9)]
+    small = [side.drop(f"small{number}", b"") for number in range(9)]
+    release = threading.Event()
+    side.store.before["upload"] = lambda key: None if "small" in key else (release.wait(DEADLINE), None)[1]
+    hints = large + small
+
+    def small_are_sent() -> bool:
+        side.uploader.step(lambda _seconds: (hints.pop(0),) if hints else (), 0.0)
+        return len(os.listdir(tmp_path / "UploadedToS3")) == 9
+
+    try:
+        until(small_are_sent)
+        assert sorted(side.files("UploadedToS3")) == small
+    finally:
+        release.set()
+    side.finish()
+    assert sorted(side.files("UploadedToS3")) == large + small
+    side.uploader.close(5)
+
+
+def test_nothing_follows_after_a_stop(ingest: Ingest) -> None:
+    """What waited for others stays queued."""
+    paths = [ingest.drop("r.csv", b"1"), ingest.drop("r.csv", b"2")]
+    begun, release = threading.Event(), threading.Event()
+
+    def hold(_key: str) -> None:
+        begun.set()
+        assert release.wait(DEADLINE)
+
+    ingest.store.before["upload"] = hold
+    offering = threading.Thread(target=ingest.uploader.step, args=(lambda _seconds: paths, 0.0))
+    offering.start()
+    assert begun.wait(DEADLINE)
+    closing = threading.Thread(target=ingest.uploader.close, args=(DEADLINE,))
+    closing.start()
+    until(lambda: ingest.uploader._agenda._stopped)
+    release.set()
+    offering.join()
+    closing.join()
+    assert list(ingest.files("QueuedForUpload")) == ["r-Version-2.csv"]
+
+
+# ------------------------------------------------------------------ overwrite
+
+
+def test_on_name_conflict_overwrite(tmp_path: Path) -> None:
+    """The key keeps its name; every version is there, announced with its own id, and archived beside the others."""
+    side = Ingest(tmp_path, on_conflict="overwrite")
+    side.store.versioned = side.spool.keeps_names = True
+    for body in (b"first", b"second", b"third"):
+        side.send(side.drop("d/r.csv", body))
+    assert side.store.contents() == {"in/d/r.csv": b"third"}
+    versions = [said["version_id"] for said in attributes_of(side)]
+    assert len(set(versions)) == 3
+    assert [version_of(side, version) for version in versions] == [b"first", b"second", b"third"]
+    assert side.files("UploadedToS3") == {
+        "d/r.csv": b"first",
+        "d/r-Version-2.csv": b"second",
+        "d/r-Version-3.csv": b"third",
+    }
+
+
+def test_overwrite_recognises_its_own_earlier_try(tmp_path: Path) -> None:
+    """A kill between PUT and announcement makes no second version of the drop."""
+    side = Ingest(tmp_path, on_conflict="overwrite")
+    side.store.versioned = side.spool.keeps_names = True
+    side.send(side.drop("r.csv", b"first"))
+    path = side.drop("r.csv", b"second")
+    side.queue.trouble.queued["send"].append(LaterError("away"))
+    side.send(path)
+    assert side.journal.of("stored") == ["in/r.csv"] * 2
+    assert len(side.journal.of("accepted")) == 2
+
+
+def test_overwrite_replaces_only_what_it_saw(tmp_path: Path) -> None:
+    """Another writer comes between the look and the PUT: it is tried again, and that writer's version stays."""
+    side = Ingest(tmp_path, on_conflict="overwrite")
+    side.store.versioned = side.spool.keeps_names = True
+    side.send(side.drop("r.csv", b"first"))
+    theirs = iter([b"theirs"])
+
+    def between(key: str) -> None:
+        for body in theirs:
+            side.store.put(key, body)
+
+    side.store.after["look"] = between
+    side.send(side.drop("r.csv", b"second"))
+    assert side.store.contents() == {"in/r.csv": b"second"}
+    assert [version.body for version in side.store._versions["in/r.csv"]] == [b"first", b"theirs", b"second"]
+
+
+def version_of(side: Ingest, version: str) -> bytes:
+    [body] = [each.body for each in side.store._versions["in/d/r.csv"] if each.stored.version_id == version]
+    return body

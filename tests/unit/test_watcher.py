@@ -23,6 +23,7 @@ from pipeline.offers import Offers
 from pipeline.process import Stop
 from pipeline.selection import Selection
 from pipeline.spool import Spool
+from pipeline.values import VERSION
 from pipeline.watcher import Watcher
 from tests.unit.places import make, note_fsyncs, tree, write
 
@@ -514,7 +515,7 @@ def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
     from pipeline.roles.spool import open_spool
 
     paths = {name: tmp_path / "x" / name for name in ("watch", "queued", "uploaded", "failed")}
-    spool = open_spool(cast(Settings, SimpleNamespace(durable=False, **paths)))
+    spool = open_spool(cast(Settings, SimpleNamespace(durable=False, on_name_conflict=VERSION, **paths)))
     assert [folder.is_current() for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed)] == [True] * 4
 
 
@@ -659,6 +660,30 @@ def until_later(path: Path) -> None:
     while write(probe).stat().st_ctime_ns <= then:
         probe.unlink()
     probe.unlink()
+
+
+# ------------------------------------------------------------------ names that are kept
+
+
+@pytest.mark.parametrize("kind", ["kernel", "portable"])
+def test_a_name_that_is_kept_waits_while_it_is_queued(tmp_path: Path, kind: str) -> None:
+    """With onNameConflict overwrite and fail; what was sent before does not matter. It is pending, others go on."""
+    side = Side(tmp_path, kind=kind)
+    side.spool.keeps_names = True
+    for name in ("d/a", "b", "f", "g/x"):
+        write(side.watch / name, b"second")
+    for name in ("d/a", "f/x", "g"):
+        write(side.queued / name, b"first")
+    write(side.spool.uploaded.path / "b", b"first")
+    assert side.scan() == 1
+    assert side.offered == ["b"]
+    assert side.watcher.pending == 3
+    for name in ("d/a", "f/x", "g"):
+        (side.queued / name).unlink()
+    (side.queued / "f").rmdir()
+    assert side.scan() == 3
+    assert tree(side.queued) == {"b": b"second", "d/a": b"second", "f": b"second", "g/x": b"second"}
+    side.watcher.close()
 
 
 # ------------------------------------------------------------------ order and back-pressure
