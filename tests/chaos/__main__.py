@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import flow, kills, mode4, mutants
+from tests.chaos import flow, kills, many, mode4, mutants
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 
@@ -37,7 +37,10 @@ def main() -> int:
     soak.add_argument("--endpoint", choices=sorted(SERVERS), default="embedded")
     soak.add_argument("--minutes", type=float, default=10)
     soak.add_argument("--chaos", action="store_true", help="kill its processes meanwhile")
-    for proof in (storm, calm, soak):
+    crowd = proofs.add_parser("many", help="many files in many folders: order, and memory that does not grow")
+    crowd.add_argument("--files", type=int, default=200_000)
+    crowd.add_argument("--folders", type=int, default=2_000)
+    for proof in (storm, calm, soak, crowd):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -74,7 +77,16 @@ def _mode4(folder: Path, options: argparse.Namespace) -> mode4.Outcome:
     return mode4.run(folder, options.endpoint, words, options.minutes * 60)
 
 
-_PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {"flow": _flow, "kills": _kills, "mode4": _mode4}
+def _many(folder: Path, options: argparse.Namespace) -> many.Outcome:
+    return many.run(folder, files=options.files, folders=options.folders)
+
+
+_PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
+    "flow": _flow,
+    "kills": _kills,
+    "many": _many,
+    "mode4": _mode4,
+}
 
 
 if __name__ == "__main__":
