@@ -94,9 +94,7 @@ class Uploader:
             if not self.gate.wait():
                 return False
             self._await_slot()
-            due = self._agenda.due()
-            paths = hint(min(idle, self._agenda.until_due())) if due is None else ()
-        begun = [path for path in paths if self._agenda.begin(path)] if due is None else [due]
+        begun = self._begin(hint, idle)
         if begun:
             self._report("begin", begun)
         waiting = deque(begun)
@@ -106,8 +104,17 @@ class Uploader:
                 self._start(waiting.popleft())
         finally:
             for path in waiting:  # the wait was cut
-                self._agenda.end(path, None)
+                self._agenda.end(path, Again(path))
         return bool(begun)
+
+    def _begin(self, hint: Callable[[float], Sequence[str]], idle: float) -> list[str]:
+        """What is in hand from now on, outside of any wait that could be cut: it would never end."""
+        due = self._agenda.due()
+        if due is not None:
+            return [due]
+        with self._wait_cuttable():
+            paths = hint(min(idle, self._agenda.until_due()))
+        return [path for path in paths if self._agenda.begin(path)]
 
     def step_alone(self, path: str) -> None:
         """Work on one file before anything else is in hand: if this process ends, the file is the reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -692,6 +693,38 @@ def test_nothing_follows_after_a_stop(ingest: Ingest) -> None:
     offering.join()
     closing.join()
     assert list(ingest.files("QueuedForUpload")) == ["r-Version-2.csv"]
+
+
+class Cut(BaseException):
+    """What a signal raises where a wait may be cut."""
+
+
+def test_a_cut_wait_leaves_nothing_in_hand(tmp_path: Path) -> None:
+    """Files that were offered together and waited for a slot, a version and the one before it among them."""
+    side = Ingest(tmp_path)
+    paths = [side.drop("first", b""), side.drop("r", b"1"), side.drop("r", b"2"), side.drop("s", b"")]
+    announcing, release = threading.Event(), threading.Event()
+
+    def hold(_body: str) -> None:
+        announcing.set()
+        assert release.wait(DEADLINE)
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:
+        if side.uploader._agenda.in_hand():
+            assert announcing.wait(DEADLINE)
+            raise Cut
+        yield
+
+    side.queue.before["accept"], side.uploader._wait_cuttable = hold, waiting
+    for _ in range(3):
+        assert side.uploader._slots.acquire(timeout=DEADLINE)
+    with pytest.raises(Cut):
+        side.uploader.step(lambda _seconds: paths, 0.0)
+    assert side.uploader._agenda.in_hand() == 1
+    release.set()
+    side.uploader.close(5)
+    assert list(side.files("UploadedToS3")) == ["first"]
 
 
 # ------------------------------------------------------------------ overwrite
