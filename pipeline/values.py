@@ -20,7 +20,7 @@ ON_CONFLICT = VERSION, OVERWRITE, FAIL = "version", "overwrite", "fail"
 
 EXTRA_METADATA_LIMIT = 512
 """Bytes of names and values of aws_s3_extra_metadata. S3 allows 2 KB for all user-defined metadata of an object, names
-and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,112."""
+and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,535."""
 
 BYTES = 10**15
 """The largest number of bytes that a key may have: a petabyte."""
