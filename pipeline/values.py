@@ -28,8 +28,12 @@ BYTES = 10**15
 _HEADER = r"[!-~]([ -~]*[!-~])?"
 
 
-class HiddenError(ValueError):
-    """A value that must not be shown; says what is wrong with it."""
+class ExplainedError(ValueError):
+    """Says what is wrong with a value."""
+
+
+class HiddenError(ExplainedError):
+    """Says it of one that must not be shown."""
 
 
 def text(value: str) -> str:

@@ -219,6 +219,17 @@ def test_extra_metadata_that_no_object_can_carry(tmp_path: Path, value: str) -> 
     assert "[AWS] aws_s3_extra_metadata: " in complaint(tmp_path, text)
 
 
+def test_the_template_of_keys(tmp_path: Path) -> None:
+    """As it stands there, or the path; what makes no key is refused with the line, and what was meant."""
+    assert str(read(tmp_path, OLDER).aws_s3_key_template) == "{path}"
+    text = OLDER.replace("aws_sqs=", "aws_s3_key_template={yyyy}/{path}\naws_sqs=")
+    assert str(read(tmp_path, text).aws_s3_key_template) == "{yyyy}/{path}"
+    said = complaint(tmp_path, text.replace("{yyyy}", "{yyy}"))
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "template" in line)
+    assert f":{line}: [AWS] aws_s3_key_template: {{yyy}} is not a field" in said
+    assert "did you mean yyyy?" in said
+
+
 @pytest.mark.parametrize("path", ["\udcff" * 333, "x" * 1062])
 def test_own_and_extra_metadata_fit_into_an_object(path: str) -> None:
     """The most that the program itself says, with a path of either encoding, and the most beside it: S3's 2 KB."""
