@@ -117,6 +117,20 @@ def test_two_paths_with_one_key_at_once(by: By) -> None:
         assert side.store.body(key) == contents[f"{path.partition('/')[0]}/a.csv"]
 
 
+def test_two_paths_with_one_key_that_is_overwritten(tmp_path: Path) -> None:
+    """They are two versions of one object; each is announced with its own path, and archived under it."""
+    side = Ingest(tmp_path, on_conflict="overwrite", template="{name}")
+    side.store.versioned = side.spool.keeps_names = True
+    for folder in ("d1", "d2"):
+        side.send(side.drop(f"{folder}/a.csv", folder.encode()))
+    assert side.store.contents() == {"in/a.csv": b"d2"}
+    said = [(said["path"], said["version_id"]) for _, said in side.queue.messages()]
+    assert [path for path, _ in said] == ["d1/a.csv", "d2/a.csv"]
+    assert len({version for _, version in said}) == 2
+    assert side.files("UploadedToS3") == {"d1/a.csv": b"d1", "d2/a.csv": b"d2"}
+    side.uploader.close(5)
+
+
 def test_an_earlier_try_under_a_template_is_recognised(by: By) -> None:
     """A restart between PUT and announcement comes to the same key, with the drop's id in it or without."""
     for template in ("{yyyy}/{name}", "{drop_id}"):
