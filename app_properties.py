@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import values
+from pipeline.keys import KeyTemplate
 from pipeline.ports import EXIT_CONFIG
 
 SECTIONS = ("General", "AWS", "Concurrency", "Environment")
@@ -60,6 +61,7 @@ class Settings:
 
     aws_s3_bucket: str = _key("AWS", values.bucket)
     aws_s3_folder: str = _key("AWS", values.key_folder)
+    aws_s3_key_template: KeyTemplate = _key("AWS", KeyTemplate, "{path}")  # noqa: RUF009  # as the others: a field
     aws_access_key_id: str = _key("AWS", values.text, "", secret=True)
     aws_secret_key: str = _key("AWS", values.text, "", secret=True)
     aws_region: str = _key("AWS", values.text)
@@ -256,7 +258,7 @@ def _value(item: Any, parser: configparser.ConfigParser, complaint: _Complaint) 
         text = default
     try:
         return read(text)
-    except values.HiddenError as error:
+    except values.ExplainedError as error:
         raise complaint.about(section, key, str(error)) from None
     except ValueError:
         shown = repr(text) if item.repr else "its value"

@@ -10,18 +10,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
-from pipeline.names import Key, decode_path, encode_path, path_of_key
+from pipeline.names import Key, NameRefusedError, decode_path, encode_path, path_of_key
 from pipeline.ports import StoredObject
 
-DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING = "drop-id", "crc64nvme", "mtime", "path", "key-encoding"
-OWN_METADATA = frozenset({DROP_ID, CHECKSUM, MTIME, PATH, KEY_ENCODING})
+DROP_ID, CHECKSUM, MTIME, KEY_ENCODING = "drop-id", "crc64nvme", "mtime", "key-encoding"
+PATH, LONG_PATH = "path", "path-base64"
+OWN_METADATA = frozenset({DROP_ID, CHECKSUM, MTIME, KEY_ENCODING, PATH, LONG_PATH})
 """Every name above: what the program's objects carry of themselves."""
 
-_METADATA_PATH_LIMIT = 1000
-"""Bytes of the path in the metadata, which S3 limits to 2 KB in all; a longer path is read from the key."""
+_PATH_LIMIT, _LONG_PATH_LIMIT = 1000, 1416
+"""Bytes of a path in the metadata, which S3 limits to 2 KB in all: percent-encoded, and in base64."""
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?Z?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,11 +46,10 @@ class Drop:
     crc64nvme: str
     key: Key
 
-    @cached_property
+    @property
     def id(self) -> str:
         """26 characters of base32 (130 bits): the same after a restart, another once the file is dropped again."""
-        seen = self.fingerprint
-        return _digest(encode_path(self.path), seen.inode, seen.mtime_ns, seen.ctime_ns, seen.size, self.crc64nvme)
+        return drop_id(self.path, self.fingerprint, self.crc64nvme)
 
     @property
     def origin(self) -> "Origin":
@@ -61,11 +62,9 @@ class Drop:
         return format_time(self.fingerprint.mtime_ns)
 
     def metadata(self) -> dict[str, str]:
-        """What the object carries."""
-        path = encode_path(self.path)
-        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme} | ({MTIME: self.mtime} if self.mtime else {})
-        if len(path) <= _METADATA_PATH_LIMIT:
-            metadata[PATH] = path
+        """What the object carries; NameRefusedError if its path is too long for that."""
+        metadata = {DROP_ID: self.id, CHECKSUM: self.crc64nvme, **path_metadata(self.path)}
+        metadata |= {MTIME: self.mtime} if self.mtime else {}
         return metadata | ({KEY_ENCODING: "percent"} if self.key.quoted else {})
 
 
@@ -80,6 +79,25 @@ class Origin:
     is_ours: bool
 
 
+@lru_cache(maxsize=256)  # the key of a file may hold it, and its object and message do
+def drop_id(path: str, seen: Fingerprint, crc64nvme: str) -> str:
+    """What a drop is known by, whatever its key."""
+    return _digest(encode_path(path), seen.inode, seen.mtime_ns, seen.ctime_ns, seen.size, crc64nvme)
+
+
+def path_metadata(path: str) -> dict[str, str]:
+    """A path as an object carries it, whatever its key; NameRefusedError if it is too long for that."""
+    text = encode_path(path)
+    if len(text) <= _PATH_LIMIT:
+        return {PATH: text}
+    raw = unquote_to_bytes(text)
+    text = base64.b64encode(raw).decode()
+    if len(text) > _LONG_PATH_LIMIT:
+        limit = _LONG_PATH_LIMIT // 4 * 3
+        raise NameRefusedError(f"its path has {len(raw)} bytes and an object can carry {limit}; shorten a name in it")
+    return {LONG_PATH: text}
+
+
 def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
     """Read an object's metadata; an object of another program gets an identity of key and version.
 
@@ -87,11 +105,13 @@ def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
     """
     metadata = stored.metadata
     path = path_of_key(folder, stored.key)
-    if metadata.get(KEY_ENCODING) == "percent":
-        path = decode_path(path)
     ours = DROP_ID in metadata
-    if ours and PATH in metadata:
+    if ours and LONG_PATH in metadata:
+        path = _decode_long_path(metadata[LONG_PATH])
+    elif ours and PATH in metadata:
         path = decode_path(metadata[PATH])
+    elif metadata.get(KEY_ENCODING) == "percent":  # an earlier version of the program left the path to the key
+        path = decode_path(path)
     identity = metadata[DROP_ID] if ours else "s3-" + _digest(bucket, stored.key, stored.version_id or stored.etag)
     return Origin(identity, path, metadata.get(CHECKSUM), parse_time(metadata), ours)
 
@@ -127,6 +147,13 @@ def parse_time(metadata: Mapping[str, str]) -> int | None:
         return None
     nanos = int((found.group(2) or "0").ljust(9, "0")[:9])
     return ((moment - _EPOCH) // timedelta(seconds=1)) * 1_000_000_000 + nanos
+
+
+def _decode_long_path(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode("utf-8", "surrogateescape")
+    except ValueError:
+        raise NameRefusedError("its path is not base64") from None
 
 
 def _digest(*parts: str | int) -> str:

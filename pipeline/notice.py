@@ -21,7 +21,7 @@ BODY_LIMIT = 262_144
 FORMATS = ("key", "s3-event")
 _APPLICATION = "folder-relay"
 _ATTRIBUTES = ("bucket", "path", "size", "crc64nvme", "drop_id", "mtime", "etag", "version_id")
-_ATTRIBUTE_LIMIT = 4096  # a path of 1,024 bytes, percent-encoded, has 3,072
+_ATTRIBUTE_LIMIT = 4096  # a path of 1,062 bytes, percent-encoded, has 3,186
 _SIZE_LIMIT = 50 * 1024**4  # S3's largest object is 50 TiB (Amazon S3 User Guide, quotas, 2025)
 # What XML 1.0 cannot carry and SQS therefore refuses (SendMessage, "valid characters").
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -76,8 +76,10 @@ def encode(notice: Notice, form: str, event: Event) -> Message:
         "version_id": notice.version_id,
         "format": form,
     }
-    # A FIFO queue keeps the order within a folder, and with it that of the versions of one name.
-    group = hashlib.sha256(notice.key.rpartition("/")[0].encode()).hexdigest()
+    # A FIFO queue keeps the order within a folder, and with it that of the versions of one name; their keys may differ
+    # in more than the name.
+    place = notice.key if notice.path is None else encode_path(notice.path)
+    group = hashlib.sha256(place.rpartition("/")[0].encode()).hexdigest()
     return Message(body, {name: value for name, value in attributes.items() if value not in (None, "")}, group)
 
 

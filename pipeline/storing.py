@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.drop import DROP_ID, Drop, Fingerprint
-from pipeline.names import NameRefusedError, decode_path, key_for, printable, versions_prefix
+from pipeline.drop import DROP_ID, Drop, Fingerprint, drop_id, path_metadata
+from pipeline.keys import Keys
+from pipeline.names import NameRefusedError, printable
 from pipeline.ports import CancelledError, Content, NeverError, ObjectStore, StoredObject, TakenError
 from pipeline.spool import Queued, Spool
 from pipeline.values import FAIL, OVERWRITE, VERSION
@@ -36,7 +37,7 @@ def _type_of(suffix: str) -> str:
 class Route:
     """Where drops go, and in which form they are announced."""
 
-    folder: str
+    keys: Keys
     form: str
     region: str
     on_conflict: str = VERSION
@@ -109,7 +110,9 @@ class Storing:
     def _attempt(self, queued: Queued, stale: StoredObject | None) -> tuple[Drop, StoredObject | None]:
         drop = self._identify(queued)
         try:
-            return drop, self._upload(queued, drop, stale.etag if stale else None)
+            # Under another key, as its date may give it, it replaces nothing: what lies there may equal the stale one.
+            replaces = stale.etag if stale and stale.key == drop.key.text else None
+            return drop, self._upload(queued, drop, replaces)
         except TakenError:
             return drop, None
 
@@ -123,9 +126,10 @@ class Storing:
         return self._drop(queued, seen, self._checksums.of_file(queued.fd))
 
     def _drop(self, queued: Queued, seen: Fingerprint, checksum: str) -> Drop:
-        """The drop that the file is now; NeverError if it has no key."""
+        """The drop that the file is now; NeverError if no object can be that."""
         try:
-            key = key_for(self._route.folder, queued.path)
+            key = self._route.keys.of(queued.path, seen.mtime_ns, drop_id(queued.path, seen, checksum))
+            path_metadata(queued.path)  # asked for here: nothing may be sent that cannot say where it belongs
         except NameRefusedError as error:
             raise NeverError(f"{queued.path}: {error}") from None
         return Drop(queued.path, seen, checksum, key)
@@ -162,14 +166,10 @@ class Storing:
         return None
 
     def _taken(self, drop: Drop) -> list[str]:
-        """The names of the numbered versions of a drop's name that the store holds."""
-        try:
-            prefix = key_for(self._route.folder, versions_prefix(drop.path)).text
-        except NameRefusedError:
-            return []  # longer than a key: whether the next version fits shows when it is tried
-        head = prefix.rpartition("/")[0]
-        names = [key[len(head) :].lstrip("/") for key in self._store.keys(prefix)]
-        return [decode_path(name) if drop.key.quoted else name for name in names if "/" not in name]
+        """The names of the numbered versions of a drop's name whose keys the store holds."""
+        versions = self._route.keys.versions(drop.path, drop.fingerprint.mtime_ns)
+        found = map(versions.name_of, self._store.keys(versions.prefix)) if versions else ()
+        return [name for name in found if name is not None]
 
 
 def _content(queued: Queued, drop: Drop, body: bytes | None = None) -> Content:

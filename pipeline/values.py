@@ -20,7 +20,7 @@ ON_CONFLICT = VERSION, OVERWRITE, FAIL = "version", "overwrite", "fail"
 
 EXTRA_METADATA_LIMIT = 512
 """Bytes of names and values of aws_s3_extra_metadata. S3 allows 2 KB for all user-defined metadata of an object, names
-and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,112."""
+and values (Amazon S3 User Guide, "Working with object metadata"); the program's own may need 1,535."""
 
 BYTES = 10**15
 """The largest number of bytes that a key may have: a petabyte."""
@@ -28,8 +28,12 @@ BYTES = 10**15
 _HEADER = r"[!-~]([ -~]*[!-~])?"
 
 
-class HiddenError(ValueError):
-    """A value that must not be shown; says what is wrong with it."""
+class ExplainedError(ValueError):
+    """Says what is wrong with a value."""
+
+
+class HiddenError(ExplainedError):
+    """Says it of one that must not be shown."""
 
 
 def text(value: str) -> str:

@@ -2,10 +2,12 @@
 
 import functools
 import queue
+import socket
 from typing import Any
 
 from aws_util import crc64nvme, crc64nvme_of
 from pipeline import kernel
+from pipeline.keys import Keys, host_field
 from pipeline.link import Link
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
@@ -27,7 +29,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
         store,
         messages,
         Route(
-            settings.aws_s3_folder,
+            Keys(settings.aws_s3_folder, settings.aws_s3_key_template, host_field(socket.gethostname())),
             settings.aws_sqs_message_format,
             settings.aws_region,
             settings.on_name_conflict,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app_properties import Settings
+from pipeline.keys import BY_PATH
 from pipeline.names import SOAK
 from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak.content import Recipe
@@ -138,6 +139,7 @@ def settings_for(run: Run, settings: Settings) -> Settings:
     marked = replace(
         settings,
         aws_s3_extra_metadata=(*settings.aws_s3_extra_metadata, (METADATA, run.id)),
+        aws_s3_key_template=BY_PATH,  # the judge looks objects up by the paths of their files
         visibility_seconds=visibility(run.options, settings),
     )
     return marked if run.options.in_place else own_places(run.id, marked)

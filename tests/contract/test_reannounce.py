@@ -11,7 +11,7 @@ import pytest
 from app_properties import Settings, load
 from aws_util import Aws
 from pipeline import reannounce
-from pipeline.drop import DROP_ID, PATH, delivery_id
+from pipeline.drop import DROP_ID, LONG_PATH, PATH, delivery_id
 from pipeline.landing import LEDGER
 from pipeline.ledger import Ledger, Row
 from tests.servers import MotoServer, make_bucket
@@ -48,6 +48,7 @@ def test_what_was_not_delivered_is_announced_again(
     unknown = [f"in/unknown/{number}" for number in range(21)]  # more than two batches
     for key in (*unknown, "in/delivered", "in/publishing"):
         put(key, **{DROP_ID: key.rpartition("/")[2], PATH: key.removeprefix("in/")})
+    put("in/2026/03/x-mzk7.csv", **{DROP_ID: "mzk7", LONG_PATH: "YS94LmNzdg=="})  # by a template, of a/x.csv
     put("in/foreign")
     put("in/.relay-soak/20260101-101500-ab12/drop-000001.bin", **{DROP_ID: "soak", PATH: "drop-000001.bin"})
     put("elsewhere/ours", **{DROP_ID: "elsewhere", PATH: "ours"})
@@ -61,16 +62,23 @@ def test_what_was_not_delivered_is_announced_again(
 
     reannounce.announce_undelivered(settings, Aws(settings))
 
-    assert sorted(announced(moto_server)) == sorted([*unknown, "in/publishing"])
+    said = announced(moto_server)
+    assert sorted(said) == sorted([*unknown, "in/publishing", "in/2026/03/x-mzk7.csv"])
+    assert said["in/2026/03/x-mzk7.csv"] == "a/x.csv"
+    assert said["in/publishing"] == "publishing"
     assert "looked at 20 objects" in caplog.text
-    assert "announced 22 objects again" in caplog.text
+    assert "announced 23 objects again" in caplog.text
 
 
-def announced(server: MotoServer) -> list[str]:
-    """Take every message from the queue."""
+def announced(server: MotoServer) -> dict[str, str]:
+    """Take every message from the queue: body → path."""
     sqs: Any = server.client("sqs")
     url = sqs.get_queue_url(QueueName=NAME)["QueueUrl"]
-    bodies: list[str] = []
-    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
-        bodies += [message["Body"] for message in messages]
-    return bodies
+    said: dict[str, str] = {}
+    asked = {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1, "MessageAttributeNames": ["path"]}
+    while messages := sqs.receive_message(**asked).get("Messages"):
+        for message in messages:
+            assert message["Body"] not in said, "announced twice"
+            said[message["Body"]] = message["MessageAttributes"]["path"]["StringValue"]
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return said

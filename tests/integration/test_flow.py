@@ -210,6 +210,45 @@ def test_the_message_is_the_key(tmp_path: Path, launch: Launch, moto_server: Mot
     assert (record["eventSource"], record["s3"]["bucket"]["name"]) == ("aws:s3", "body-s3-event")
 
 
+@pytest.mark.parametrize("form", ["key", "s3-event"])
+def test_keys_by_a_template(tmp_path: Path, launch: Launch, moto_server: MotoServer, form: str) -> None:
+    """Keys are as the template says, and files arrive under their own paths, however odd or long, with their times."""
+    name = f"template-{form}"
+    make_bucket(moto_server, name)
+    keys: dict[str, Any] = {"aws_endpoint_url": moto_server.endpoint, "aws_s3_bucket": name, "aws_sqs": name}
+    keys |= {"aws_sqs_message_format": form, "aws_s3_key_template": "{yyyy}/{mm}/{stem}-{drop_id}{suffix}"}
+    odd = ("r.csv", "a/r.csv", "b/r.csv", "a b/+%2f?&.tar.gz", "ü/日本/🎈", "back\\slash/\x1b\t.x", "\udcff/\udcfe.bin")
+    long = "/".join(["é" * 125] * 4)
+    watch = tmp_path / "state" / "Watch"
+    expected = drop(watch, {path: path.encode("utf-8", "surrogateescape") for path in (*odd, long)})
+    march = 1_772_859_599_123_456_789
+    for path in expected:
+        os.utime(os.path.join(os.fsencode(watch), path), ns=(march, march))
+    program = launch(tmp_path, 3, "--once", **keys, **keys_of(moto_server))
+    assert program.ended(60) == 0
+    arrived(program, expected)
+    assert all(os.stat(os.path.join(os.fsencode(program.downloaded), path)).st_mtime_ns == march for path in expected)
+
+    s3 = moto_server.client("s3")
+    found = [item["Key"] for item in s3.list_objects_v2(Bucket=name, Prefix="inbox/2026/03/")["Contents"]]
+    ids = {key: s3.head_object(Bucket=name, Key=key)["Metadata"]["drop-id"] for key in found}
+    stems = sorted(key.replace(drop_id, "ID").removeprefix("inbox/2026/03/") for key, drop_id in ids.items())
+    plain = (
+        "r-ID.csv",
+        "r-ID.csv",
+        "r-ID.csv",
+        "+%2f?&.tar-ID.gz",
+        "🎈-ID",
+        "\x1b\t-ID.x",
+        "%FE-ID.bin",
+        "é" * 125 + "-ID",
+    )
+    assert stems == sorted(plain)
+    assert len(set(ids.values())) == len(expected)
+    assert left_in_queue(moto_server, name) == (0, 0)
+    at_rest(program)
+
+
 @pytest.mark.parametrize("engine", ["crt", "classic"])
 def test_s3_and_sqs_apart(
     tmp_path: Path, launch: Launch, seaweed_server: Server, ministack_server: Server, engine: str

@@ -44,8 +44,11 @@ def rests(root: Path) -> bool:
 
 
 def test_everything_is_accounted_for(tmp_path: Path, launch: Launch) -> None:
-    """A short run on the embedded default ends by its duration with 0, all files fed back, and a report."""
-    program = launch(tmp_path, 4, "--duration", "6s", *SMALL)
+    """A short run on the embedded default ends by its duration with 0, all files fed back, and a report.
+
+    Whatever keys are configured, its own are where the judge looks for them.
+    """
+    program = launch(tmp_path, 4, "--duration", "6s", *SMALL, aws_s3_key_template="{drop_id}")
     assert program.ended(60) == 0, program.output()
     report, root = report_of(program), root_of(program)
     assert report["passed"]

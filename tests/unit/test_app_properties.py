@@ -9,7 +9,7 @@ import pytest
 
 from app_properties import PropertiesError, Settings, known_keys, load
 from pipeline.drop import OWN_METADATA, Drop, Fingerprint
-from pipeline.names import key_for
+from pipeline.names import Key
 from pipeline.values import EXTRA_METADATA_LIMIT
 
 HOME = Path("/home/relay")
@@ -207,7 +207,7 @@ def test_extra_metadata(tmp_path: Path, value: str, pairs: tuple[tuple[str, str]
     "value",
     [
         *(f"{name}=1" for name in ("", "Team", "a_b", "a b", "é", "x" * 65)),
-        *(f"a=1;{name}=1" for name in ("drop-id", "crc64nvme", "mtime", "path", "key-encoding")),
+        *(f"a=1;{name}=1" for name in ("drop-id", "crc64nvme", "mtime", "path", "path-base64", "key-encoding")),
         *("a", "a=", "a=é", "a=\t", "a=1\t2", "a=1;", ";a=1", "a=1;;b=2", "a=1; b=2", "a=1 ;b=2", "a= 1", "a=1;a=2"),
         "a=" + "v" * 512,
         "a=" + "v" * 255 + ";b=" + "v" * 256,
@@ -219,12 +219,24 @@ def test_extra_metadata_that_no_object_can_carry(tmp_path: Path, value: str) -> 
     assert "[AWS] aws_s3_extra_metadata: " in complaint(tmp_path, text)
 
 
-def test_own_and_extra_metadata_fit_into_an_object() -> None:
-    """The most that the program itself says, and the most beside it, are within S3's 2 KB."""
+def test_the_template_of_keys(tmp_path: Path) -> None:
+    """As it stands there, or the path; what makes no key is refused with the line, and what was meant."""
+    assert str(read(tmp_path, OLDER).aws_s3_key_template) == "{path}"
+    text = OLDER.replace("aws_sqs=", "aws_s3_key_template={yyyy}/{path}\naws_sqs=")
+    assert str(read(tmp_path, text).aws_s3_key_template) == "{yyyy}/{path}"
+    said = complaint(tmp_path, text.replace("{yyyy}", "{yyy}"))
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "template" in line)
+    assert f":{line}: [AWS] aws_s3_key_template: {{yyy}} is not a field" in said
+    assert "did you mean yyyy?" in said
+
+
+@pytest.mark.parametrize("path", ["\udcff" * 333, "x" * 1062])
+def test_own_and_extra_metadata_fit_into_an_object(path: str) -> None:
+    """The most that the program itself says, with a path of either encoding, and the most beside it: S3's 2 KB."""
     seen = Fingerprint(1, 2, 1_700_000_000_123_456_789, 4)
-    path = "\udcff" * 333  # percent-quoted 999 bytes; longer paths do not stand in the metadata
-    own = Drop(path, seen, "AAAAAAAAAAA=", key_for("in", path)).metadata()
-    assert own.keys() == OWN_METADATA
+    own = Drop(path, seen, "AAAAAAAAAAA=", Key("in/%FF", quoted=True)).metadata()
+    assert len(own) == len(OWN_METADATA) - 1  # the path stands in one of two ways
+    assert own.keys() < OWN_METADATA
     assert sum(len(name) + len(text) for name, text in own.items()) + EXTRA_METADATA_LIMIT <= 2048
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.drop import MTIME, Drop, Fingerprint, format_time, origin_of, parse_time
-from pipeline.names import NameRefusedError, key_for
+from pipeline.names import NameRefusedError, checked_path, key_for
 from pipeline.ports import StoredObject
 
 SEEN = Fingerprint(inode=7, size=11, mtime_ns=1_700_000_000_123_456_789, ctime_ns=1_700_000_001_000_000_001)
@@ -95,13 +95,28 @@ def test_an_object_says_where_it_came_from(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/".join(["é" * 100] * 2), "/".join(["\udcff" * 80] * 4)])
-def test_a_long_path_is_read_from_the_key(path: str) -> None:
-    """Metadata stays below S3's 2 KB: a path that is too long for it comes back from the key, quoted or not."""
+def test_a_long_path_is_carried_compactly(path: str) -> None:
+    """Percent-encoded where that has 1,000 bytes at most, as every version of the program reads it; else in base64."""
     item = drop(path=path)
     metadata = item.metadata()
-    assert sum(len(name) + len(value) for name, value in metadata.items()) < 2048 - 200
     assert ("path" in metadata) == (len(path.encode("utf-8", "surrogateescape")) * 3 <= 1000)
-    assert origin_of(stored(item), "bucket", "in").path == path
+    assert ("path-base64" in metadata) != ("path" in metadata)
+    assert origin_of(StoredObject("in/x", 11, "etag", metadata=metadata), "bucket", "in").path == path
+
+
+@pytest.mark.parametrize("path", ["/".join(["é" * 100] * 2), "/".join(["\udcff" * 80] * 4)])
+def test_a_path_that_is_not_carried_is_read_from_the_key(path: str) -> None:
+    """As earlier versions of the program left a long one to it, quoted or not."""
+    item = drop(path=path)
+    metadata = {name: value for name, value in item.metadata().items() if not name.startswith("path")}
+    assert origin_of(StoredObject(item.key.text, 11, "etag", metadata=metadata), "bucket", "in").path == path
+
+
+@pytest.mark.parametrize("text", ["", "YQ", "Y Q==", "é", "YQ==\n", "_-__"])
+def test_a_long_path_that_is_none_is_refused(text: str) -> None:
+    """Only base64 is one, and a name that may be written only what it holds; the key does not stand in for it."""
+    with pytest.raises(NameRefusedError):
+        checked_path(origin_of(stored(drop(), **{"path-base64": text}), "bucket", "in").path)
 
 
 def test_a_time_without_a_year_is_left_out() -> None:
@@ -127,10 +142,14 @@ def test_an_object_of_another_program_has_an_identity() -> None:
 
 @given(
     st.text(),
-    st.dictionaries(st.sampled_from(["drop-id", "crc64nvme", "mtime", "path", "key-encoding", "x"]), st.text()),
+    st.dictionaries(
+        st.sampled_from(["drop-id", "crc64nvme", "mtime", "path", "path-base64", "key-encoding", "x"]), st.text()
+    ),
 )
 @example("in/%FF", {"key-encoding": "percent"})
 @example("in/a", {"drop-id": "x", "path": "é"})
+@example("in/a", {"drop-id": "x", "path-base64": "%"})
+@example("in/a", {"drop-id": "x", "path-base64": "4pi6/w=="})
 @example("in/a", {"mtime": "2023-11-14T22:13:20.-5Z"})
 def test_hostile_metadata_is_refused_or_read(key: str, metadata: dict[str, str]) -> None:
     """Reading an object's origin raises NameRefusedError or nothing."""

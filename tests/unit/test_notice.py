@@ -126,6 +126,17 @@ def test_every_message_has_a_group_for_fifo_queues() -> None:
     assert all(re.fullmatch(r"[0-9a-f]{64}", group) for group in groups)
 
 
+def test_the_versions_of_a_name_have_one_group_whatever_their_keys() -> None:
+    """A key may hold a date or an id before the name; the path says what belongs together."""
+    notices = [
+        Notice(BUCKET, "in/2026/1/a", path="é\udcff/a"),
+        Notice(BUCKET, "in/2027/2/a-Version-2", path="é\udcff/a-Version-2"),
+        Notice(BUCKET, "in/2027/2/a", path="b/a"),
+    ]
+    groups = [encode(notice, "key", EVENT).group for notice in notices]
+    assert groups[0] == groups[1] != groups[2]
+
+
 @pytest.mark.parametrize(("multipart", "name"), [(False, "Put"), (True, "CompleteMultipartUpload")])
 def test_the_event_has_every_field_that_readers_require(multipart: bool, name: str) -> None:
     """Vector, Powertools and Filebeat need these; and `Records` stands alone at the top."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app_properties import Settings
 from pipeline import arguments, values
+from pipeline.keys import BY_PATH, KeyTemplate
 from pipeline.names import SOAK, is_of_soak
 from pipeline.ports import EXIT_USAGE, StartupError
 from pipeline.soak import content, options
@@ -37,6 +38,7 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
         folder_to_watch="/data/in",
         folder_for_failed_files="/data/failed",
         aws_s3_extra_metadata=(("team", "x"),),
+        aws_s3_key_template=KeyTemplate("{drop_id}"),
         upload_processes=7,
     )
     run, own = made(settings)
@@ -46,8 +48,10 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
     assert (own.aws_s3_folder, own.aws_sqs) == (f"in/{SOAK}/{run.id}", "relay-soak")
     assert own.aws_s3_extra_metadata == (("team", "x"), (METADATA, run.id))
     changed = {name for name in vars(own) if getattr(own, name) != getattr(settings, name)}
+    assert str(own.aws_s3_key_template) == "{path}"  # by which its objects are looked for
     assert changed == {
         "aws_s3_folder",
+        "aws_s3_key_template",
         "aws_s3_extra_metadata",
         "aws_sqs",
         "folder_for_downloaded_files",
@@ -60,10 +64,10 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
 
 
 def test_in_place_only_the_metadata_is_added(tmp_path: Path) -> None:
-    """The relay runs as it is configured; the run's files are in a subfolder."""
-    settings = settings_at(tmp_path)
+    """The relay runs as it is configured, but for the keys; the run's files are in a subfolder."""
+    settings = replace(settings_at(tmp_path), aws_s3_key_template=KeyTemplate("{name}"))
     run, own = made(settings, in_place=True)
-    assert own == replace(settings, aws_s3_extra_metadata=((METADATA, run.id),))
+    assert own == replace(settings, aws_s3_extra_metadata=((METADATA, run.id),), aws_s3_key_template=BY_PATH)
     assert run.path("x") == f"relay-soak-{run.id}/x"
     assert run.root == tmp_path / "soak" / run.id
 

@@ -19,6 +19,7 @@ from pipeline import agenda, kernel, pacing, uploader
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.drop import DROP_ID
 from pipeline.folders import Folder
+from pipeline.keys import Keys, KeyTemplate
 from pipeline.names import encode_path
 from pipeline.pacing import Gate
 from pipeline.ports import LaterError, NeverError, PausedError
@@ -42,7 +43,14 @@ def until(condition: Callable[[], bool]) -> None:
 class Ingest:
     """The ingest side of a machine, with one uploader."""
 
-    def __init__(self, root: Path, form: str = "key", on_conflict: str = "version", folder: str = "in") -> None:
+    def __init__(
+        self,
+        root: Path,
+        form: str = "key",
+        on_conflict: str = "version",
+        folder: str = "in",
+        template: str = "{path}",
+    ) -> None:
         self.root = root
         folders = []
         for name in ("Watch", "QueuedForUpload", "UploadedToS3", "Failed"):
@@ -51,7 +59,7 @@ class Ingest:
         self.spool = Spool(*folders)
         self.journal = Journal()
         self.store, self.queue = FakeStore(journal=self.journal), FakeQueue(self.journal)
-        self.route = Route(folder, form, "eu-west-1", on_conflict)
+        self.route = Route(Keys(folder, KeyTemplate(template), "here"), form, "eu-west-1", on_conflict)
         self.reports: list[tuple[str, str]] = []
         self.believes_leases = True
         self.uploader = self.new_uploader()
