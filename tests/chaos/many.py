@@ -95,8 +95,9 @@ def _look(relay: Relay, outcome: Outcome) -> None:
     for pid in relay.children():
         role = relay.role_of(pid)
         outcome.peaks[role] = max(outcome.peaks.get(role, 0), _peak(pid))
-    queued = sum(1 for _ in files_in(relay.queued)) if relay.queued.exists() else 0
-    outcome.most_queued = max(outcome.most_queued, queued)
+    # Files come and go while a tree is listed: those that two listings show lay there together between the two.
+    queued = set(files_in(relay.queued)) & set(files_in(relay.queued))
+    outcome.most_queued = max(outcome.most_queued, len(queued))
 
 
 def _peak(pid: int) -> int:
