@@ -57,6 +57,7 @@ class Settings:
     on_name_conflict: str = _key(
         "General", values.one_of(values.VERSION, values.OVERWRITE, values.FAIL), values.VERSION
     )
+    cross_device_moves: bool = _key("General", values.flag, "0")
     durability: str = _key("General", values.one_of("power", "process"), "power")
 
     aws_s3_bucket: str = _key("AWS", values.bucket)

@@ -51,6 +51,8 @@ def _greet(options: argparse.Namespace, job: plan.Job) -> None:
     log.info("folder relay %s, Mode %d, %s", VERSION, options.mode, options.config)
     for key, place in {"logFilePath": job.settings.log_file, **job.folders}.items():
         log.info("%-26s %s", key, place)
+    for step in job.crossing:
+        log.info("another file system, files are copied: %s", step)
 
 
 def _refuse(text: str, code: int) -> int:

@@ -1,5 +1,6 @@
 """Step 2 for a batch of files: durable together, renamed one by one, their folders durable together."""
 
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -152,7 +153,7 @@ class Claims:
         )
 
     def _move(self, item: Candidate, place: int) -> bool:
-        """False if it cannot be done just so: the name is taken now, or a folder or the file is gone."""
+        """False if it cannot be done just so: the name is taken now, a folder or the file is gone, or is elsewhere."""
         source, facilities = self._watch.open(item.head), self._spool.queued.facilities
         try:
             kernel.rename_noreplace(source, item.name, place, item.name, facilities)
@@ -160,6 +161,10 @@ class Claims:
             return False
         except FileNotFoundError:
             self._queued.forget(item.head)
+            return False
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # else it is copied, where that was asked for
+                raise
             return False
         return True
 

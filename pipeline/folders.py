@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pipeline import kernel
 from pipeline.arrivals import Arrived
+from pipeline.drop import Fingerprint
 from pipeline.names import RESERVED, next_version, within
 from pipeline.ports import EXIT_CONFIG, LaterError, PausedError, StartupError
 
@@ -53,11 +54,20 @@ class Folder:
     """A folder of the configuration, open. With `durable`, what it says is done survives a power cut."""
 
     def __init__(
-        self, path: Path, *, durable: bool = True, facilities: kernel.Facilities = PORTABLE, fd: int | None = None
+        self,
+        path: Path,
+        *,
+        durable: bool = True,
+        facilities: kernel.Facilities = PORTABLE,
+        takes_copies: bool = False,
+        fd: int | None = None,
     ) -> None:
-        """Open `path`, which must exist (`fd`: which is open already); OSError as open(2) gives it."""
+        """Open `path`, which must exist (`fd`: which is open already); OSError as open(2) gives it.
+
+        `takes_copies`: what comes from another file system may be copied into it.
+        """
         self.path = path
-        self.durable = durable
+        self.durable, self.takes_copies = durable, takes_copies
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if fd is None else fd
         self.facilities = facilities
 
@@ -240,6 +250,12 @@ def trouble_in(folder: Folder, error: Exception) -> PausedError:
     if isinstance(error, OSError) and error.errno not in _SIDE_TROUBLE and os.access(folder.path, os.W_OK):
         raise LaterError(f"cannot write this file to {where}") from error
     return PausedError(f"cannot write to {where}; free space or make it writable, receiving then goes on by itself")
+
+
+def fingerprint_of(fd: int) -> Fingerprint:
+    """Of an open file, whatever its name."""
+    status = os.fstat(fd)
+    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def is_regular(status: os.stat_result) -> bool:

@@ -85,11 +85,14 @@ class Facilities:
         return ", ".join(ways[item.name][0 if getattr(self, item.name) else 1] for item in fields(self))
 
 
-def probe(folder_fd: int) -> Facilities:
-    """Try each facility in an open, writable folder; what fails there is not used there."""
+def probe(folder_fd: int, *, moves: bool = True) -> Facilities:
+    """Try each facility in an open, writable folder; what fails there is not used there.
+
+    Without `moves` nothing is made in it, and what moves something to it does so in the portable way.
+    """
     kind = _file_system(folder_fd)
     return Facilities(
-        _probe_rename(folder_fd),
+        moves and _probe_rename(folder_fd),
         _probe_beneath(folder_fd),
         kind is not None,
         kind in _TOGETHER,

@@ -1,8 +1,10 @@
 """The one move of the ingest side: nothing is followed, nothing is replaced, and what was cut off is finished."""
 
+import errno
 import os
 
 from pipeline import kernel
+from pipeline.crossing import cross
 from pipeline.folders import Folder, Place, is_regular
 from pipeline.names import next_version, split_version, with_name
 
@@ -10,8 +12,9 @@ from pipeline.names import next_version, split_version, with_name
 def move(source: Folder, path: str, target: Folder, wanted: str) -> str:
     """Move `source/path` to `target/wanted`, or to its next free version; the path it got.
 
-    Nothing is ever replaced. A move that was interrupted between link and unlink is finished. FileNotFoundError if
-    the source is gone, OSError (ESTALE) if one of the folders is.
+    Nothing is ever replaced. A move that was interrupted between link and unlink is finished, and one to another file
+    system, where the target takes such, is a copy. FileNotFoundError if the source is gone, OSError (ESTALE) if one of
+    the folders is.
     """
     while True:
         try:
@@ -34,6 +37,10 @@ def move(source: Folder, path: str, target: Folder, wanted: str) -> str:
             target.refuse_removed()
             if source.status(path) is None:
                 raise
+        except OSError as error:
+            if error.errno != errno.EXDEV or not target.takes_copies:
+                raise
+            return cross(source, path, target, wanted)
 
 
 def finish_move(source: Folder, path: str, target: Folder) -> bool:

@@ -32,6 +32,8 @@ class Job:
     """Key → the folder that is used."""
     services: Sequence[Side]
     phases: Sequence[Sequence[Side]]
+    crossing: Sequence[str] = ()
+    """The steps of a file's way that lead to another file system."""
     console: int = logging.NOTSET
     """The lowest level that the parent shows on the console."""
 
@@ -55,7 +57,7 @@ def _relay(asked: argparse.Namespace, settings: Settings, logging_conf: Path) ->
         [_side("check", context, asked.mode in start.INGEST_MODES)],
         *([[side] for side in sides] if asked.once else [sides]),
     ]
-    return Job(settings, start.folders_of(settings, asked.mode), _services(context), phases)
+    return Job(settings, start.folders_of(settings, asked.mode), _services(context), phases, locks.crossing)
 
 
 def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_conf: Path) -> Job:
@@ -80,7 +82,7 @@ def _soak(asked: options.SoakOptions, config: Path, settings: Settings, logging_
     )
     lasting = [replace(side, lasts=True) for side in _sides(relay, locks)]
     phases = [[_side("check", context, True, test)], [*lasting, soak]]
-    return Job(own, start.folders_of(own, SOAK_MODE), _services(relay), phases, relay.console)
+    return Job(own, start.folders_of(own, SOAK_MODE), _services(relay), phases, locks.crossing, relay.console)
 
 
 def _agreed(asked: options.SoakOptions, settings: Settings) -> options.SoakOptions:

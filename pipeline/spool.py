@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.drop import Fingerprint
-from pipeline.folders import Folder, is_regular
+from pipeline.folders import Folder, fingerprint_of, is_regular
 from pipeline.kernel import try_lock
 from pipeline.moves import finish_move, move, write_new
 from pipeline.names import earlier_versions, next_version, reason_name, split_version, with_name
@@ -34,8 +34,7 @@ class Queued:
 
     def fingerprint(self) -> Fingerprint:
         """Of the open file, whatever its name."""
-        status = os.fstat(self.fd)
-        return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return fingerprint_of(self.fd)
 
     def read(self, size: int) -> bytes:
         """The first `size` bytes, fewer where there are no more."""

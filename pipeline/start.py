@@ -1,8 +1,10 @@
 """What has to be true of the folders before anything starts; whatever is not is said before anything moves."""
 
+import contextlib
+import errno
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,12 @@ from pipeline.ports import EXIT_CONFIG, StartupError
 
 INGEST_MODES, CONSUME_MODES = (1, 3, 4), (2, 3, 4)
 _FOLDER_MODE = 0o750
+_STEPS = (
+    ("folderToWatch", "folderQueuedForUpload"),
+    ("folderQueuedForUpload", "folderForUploadedFiles"),
+    ("folderQueuedForUpload", "folderForFailedFiles"),
+)
+"""From where to where files of the ingest side go."""
 
 
 def folders_of(settings: Settings, mode: int) -> dict[str, Path]:
@@ -44,6 +52,8 @@ class Locks(NamedTuple):
 
     ingest: tuple[int, ...]
     consume: tuple[int, ...]
+    crossing: tuple[str, ...] = ()
+    """The steps of a file's way that lead to another file system, for the log."""
 
 
 def prepare(settings: Settings, mode: int) -> Locks:
@@ -65,7 +75,8 @@ def prepare(settings: Settings, mode: int) -> Locks:
             EXIT_CONFIG,
         ) from error
     if mode in INGEST_MODES:
-        _try_to_move(folders)  # not before: another instance must not meet what is tried
+        # Not before: another instance must not meet what is tried.
+        return locks._replace(crossing=_try_to_move(folders, copies=settings.cross_device_moves))
     return locks
 
 
@@ -114,29 +125,49 @@ def _make(key: str, folder: Path, mode: int) -> None:
         )
 
 
-def _try_to_move(folders: Mapping[str, Path]) -> None:
-    """A rename is what moves a file along: bind mounts share a device number, so only a trial tells.
+def _try_to_move(folders: Mapping[str, Path], *, copies: bool) -> tuple[str, ...]:
+    """See that a file can go its way; with `copies`, the steps of it that lead to another file system.
 
-    The trial is an empty folder, which nobody could take for a file to relay.
+    A rename is what moves a file along: bind mounts share a device number, so only a trial tells. The trial is an empty
+    folder, which nobody could take for a file to relay.
     """
-    keys = list(folders)[:4]
-    name = f"{PROBE}{secrets.token_hex(8)}"
-    place = folders[keys[0]] / name
+    crossing = []
+    for source, target in _STEPS:
+        with _trial_folder(source, folders[source]) as trial:
+            try:
+                trial.rename(folders[target] / trial.name).rmdir()
+            except OSError as error:
+                if error.errno != errno.EXDEV or not copies:
+                    raise _refusal(source, target, folders, error) from error
+                crossing.append(f"{source} → {target}")
+                with _trial_folder(target, folders[target]):
+                    pass  # it can be written to
+    return tuple(crossing)
+
+
+@contextlib.contextmanager
+def _trial_folder(key: str, folder: Path) -> Iterator[Path]:
+    trial = folder / f"{PROBE}{secrets.token_hex(8)}"
     try:
-        place.mkdir(mode=0o700)
+        trial.mkdir(mode=0o700)
     except OSError as error:
         raise StartupError(
-            f"[General] {keys[0]}: nothing can be made in {place.parent}: {error.strerror}; make room, or name another",
+            f"[General] {key}: nothing can be made in {folder}: {error.strerror}; make room, or name another",
             EXIT_CONFIG,
         ) from error
     try:
-        for key in keys[1:]:
-            place = place.rename(folders[key] / name)
-    except OSError as error:
-        raise StartupError(
-            f"[General] {key}: a file cannot be renamed from {place.parent} to {folders[key]}: {error.strerror}; "
-            "put both on one file system (two Docker volumes are two)",
-            EXIT_CONFIG,
-        ) from error
+        yield trial
     finally:
-        place.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # it went its way
+            trial.rmdir()
+
+
+def _refusal(source: str, target: str, folders: Mapping[str, Path], error: OSError) -> StartupError:
+    way_out = "put both on one file system (two Docker volumes are two)"
+    if error.errno == errno.EXDEV:
+        way_out += ", or set crossDeviceMoves=1: files are copied then, which takes its time"
+    return StartupError(
+        f"[General] {target}: a file cannot be renamed from {folders[source]} to {folders[target]}: "
+        f"{error.strerror}; {way_out}",
+        EXIT_CONFIG,
+    )

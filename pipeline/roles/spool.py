@@ -1,16 +1,39 @@
 """The folders of the ingest side, opened for a process."""
 
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 from app_properties import Settings
-from pipeline import values
+from pipeline import kernel, values
+from pipeline.crossing import recover
 from pipeline.folders import Folder, probe_within
 from pipeline.spool import Spool
 
 
 def open_spool(settings: Settings) -> Spool:
-    """Watch, QueuedForUpload, UploadedToS3 and Failed; what is missing is made."""
+    """Watch, QueuedForUpload, UploadedToS3 and Failed; what is missing is made, moves that were cut off are ended."""
     paths = (settings.watch, settings.queued, settings.uploaded, settings.failed)
     for path in paths:  # there since the start, unless somebody removed one meanwhile
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
-    facilities = probe_within(settings.queued)  # the others share its file system
-    folders = (Folder(path, durable=settings.durable, facilities=facilities) for path in paths)
-    return Spool(*folders, keeps_names=settings.on_name_conflict != values.VERSION)
+    crosses = settings.cross_device_moves
+    # Where they must not cross, all share the file system of one.
+    facilities = _of_each(paths) if crosses else [probe_within(settings.queued)] * len(paths)
+    watch, queued, uploaded, failed = (
+        Folder(path, durable=settings.durable, facilities=found, takes_copies=crosses)
+        for path, found in zip(paths, facilities, strict=True)
+    )
+    for target in (queued, uploaded, failed) if crosses else ():
+        recover(target, (watch, queued))
+    return Spool(watch, queued, uploaded, failed, keeps_names=settings.on_name_conflict != values.VERSION)
+
+
+def _of_each(paths: Sequence[Path]) -> list[kernel.Facilities]:
+    """What each has; in Watch nothing is tried that has to be made there: moves out of it are QueuedForUpload's."""
+    watch, *others = paths
+    queued, *more = map(probe_within, others)
+    with contextlib.closing(Folder(watch)) as top:
+        own = kernel.probe(top.fd, moves=False)
+    # One batch has files of Watch and folders of both.
+    return [replace(own, noreplace=queued.noreplace, together=own.together and queued.together), queued, *more]

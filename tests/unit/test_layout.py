@@ -27,6 +27,8 @@ MOVERS = {
     "pipeline/folders.py": "empty folders are tidied away",
     "pipeline/claims.py": "a file of a batch, whose name is free in QueuedForUpload",
     "pipeline/moves.py": "the one move of the ingest side; a reason that could not be written whole",
+    "pipeline/crossing.py": "the same between two file systems: gives copies their names, removes what was copied",
+    "pipeline/records.py": "the records and unnamed copies of such moves",
     "pipeline/landing.py": "gives downloads their names and removes temporary files",
     "pipeline/dead_letters.py": "a kept message appears whole, under its own id",
     "pipeline/aws/journal.py": "the record of a multipart upload that has ended",
@@ -42,7 +44,7 @@ MOVERS = {
 LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
-    ("durability", "folders", "moves", "ledger", "aws"),
+    ("durability", "folders", "copying", "records", "crossing", "moves", "ledger", "aws"),
     ("parents", "told", "backlog"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
     ("storing", "acceptance", "acknowledger", "receiver"),
@@ -179,7 +181,7 @@ def test_only_these_move_or_remove_files(name: str) -> None:
 
 def test_no_move_replaces() -> None:
     """Where the user's files pass, nothing is called that overwrites its target."""
-    for name in ("folders", "moves", "moves", "spool", "landing", "watcher", "uploader", "poller"):
+    for name in ("folders", "moves", "crossing", "records", "spool", "landing", "watcher", "uploader", "poller"):
         assert not calls(f"pipeline/{name}.py") & {"rename_over", "rename", "renames", "replace", "copy", "rmtree"} - (
             {"rename"} if name == "landing" else set()  # the ledger's
         )

@@ -515,7 +515,8 @@ def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
     from pipeline.roles.spool import open_spool
 
     paths = {name: tmp_path / "x" / name for name in ("watch", "queued", "uploaded", "failed")}
-    spool = open_spool(cast(Settings, SimpleNamespace(durable=False, on_name_conflict=VERSION, **paths)))
+    settings = SimpleNamespace(durable=False, cross_device_moves=False, on_name_conflict=VERSION, **paths)
+    spool = open_spool(cast(Settings, settings))
     assert [folder.is_current() for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed)] == [True] * 4
 
 

@@ -1,0 +1,210 @@
+"""A move to a folder of another file system: copied under a hidden name, then named, and only then removed.
+
+The copy grows in a folder of the program's own inside the target, beside its record. Up to the one rename that gives
+it its name the source is the file and the copy is nothing; from then on the copy is the file, and the source is removed
+if it still is what was copied. So what a kill left says how far it came: a copy that lies beside its record never got
+its name, and a record that says something and has no copy beside it is of one that did.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+
+from pipeline import kernel, records
+from pipeline.copying import copy_content
+from pipeline.drop import Fingerprint
+from pipeline.folders import Folder, fingerprint_of
+from pipeline.names import RESERVED, encode_path, next_version, printable, with_name
+from pipeline.records import Record, Told, open_record
+
+log = logging.getLogger(__name__)
+
+OWN = f"{RESERVED}/crossing"
+"""Where, inside a target, copies grow."""
+_PERMISSIONS = 0o777
+"""Never set-user-id: the copy belongs to this process's user."""
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def cross(source: Folder, path: str, target: Folder, wanted: str) -> str:
+    """Move a file to `target/wanted`, or to its next free version; the path it got.
+
+    FileNotFoundError if it is gone. After any other OSError, such as EBUSY for one that is changed meanwhile, it is
+    where it was, and may be tried again.
+    """
+    _refuse_unmovable(source, path)
+    with contextlib.closing(target.own(OWN)) as own:
+        while True:
+            with (
+                _opened(source, path) as fd,
+                _blaming(target, wanted),
+                open_record(own, _name_of(source, path, fingerprint_of(fd))) as record,
+            ):
+                if not _settle(record, target, (source,)):
+                    return _carry(record, Told(str(source.path), path, fingerprint_of(fd), wanted), fd, source, target)
+
+
+def recover(target: Folder, sources: Sequence[Folder]) -> None:
+    """End what earlier processes left of their moves to `target`; those of living ones are passed over."""
+    with contextlib.closing(target.own(OWN)) as own:
+        for name in records.names(own):
+            try:
+                with open_record(own, name) as record:
+                    if not _settle(record, target, sources):
+                        record.discard()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                log.warning("a move to %s that was cut off cannot be ended yet: %s", target.path, error)
+
+
+def _carry(record: Record, told: Told, fd: int, source: Folder, target: Folder) -> str:
+    """Copy, name, remove. An error takes all of it back; what else ends it leaves what `_settle` understands."""
+    copy = record.new_copy()
+    try:
+        _fill(copy, fd, told, target)
+        _refuse_changed(fd, told)
+        path = _name_it(record, told, target)
+        if not _remove_source(source, told):
+            raise _busy(told, "was changed while it was copied")
+    except Exception:
+        _take_back(record, os.fstat(copy), told, source, target)
+        raise
+    finally:
+        os.close(copy)
+    source.sync({told.path})
+    record.remove()
+    return path
+
+
+def _fill(copy: int, fd: int, told: Told, target: Folder) -> None:
+    """Give the copy content, time and permissions."""
+    if copy_content(fd, copy, told.seen.size) != told.seen.size:
+        raise _busy(told, "was changed while it was copied")
+    status = os.fstat(fd)
+    os.utime(copy, ns=(status.st_atime_ns, told.seen.mtime_ns))
+    os.fchmod(copy, status.st_mode & _PERMISSIONS)
+    if target.durable:
+        os.fsync(copy)
+
+
+def _name_it(record: Record, told: Told, target: Folder) -> str:
+    """Let the copy appear under its name, or the next free version, the record saying so first; the path it got."""
+    while True:
+        try:
+            with target.made_parent(told.target) as place:
+                told = told._replace(target=place.path)
+                record.write(told)
+                kernel.rename_noreplace(record.own.fd, record.copy, place.fd, place.name, target.facilities)
+                if target.durable:
+                    os.fsync(place.fd)
+                    os.fsync(record.own.fd)
+                return told.target
+        except FileExistsError:
+            name = next_version(told.target.rpartition("/")[2], target.beside(told.target))
+            told = told._replace(target=with_name(told.target, name))
+        except FileNotFoundError:  # an empty folder on the way was tidied away under us: make it again
+            target.refuse_removed()
+            if record.own.status(record.copy) is None:
+                raise
+
+
+def _remove_source(source: Folder, told: Told) -> bool:
+    """Remove the file that was copied; False if its path holds something else by now, or that file changed."""
+    try:
+        with _blaming(source, told.path), _opened(source, told.path) as fd, source.parent(told.path) as origin:
+            status = os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False)
+            if not os.path.samestat(status, os.fstat(fd)) or fingerprint_of(fd) != told.seen:
+                return False
+            _refuse_changed(fd, told)
+            os.unlink(origin.name, dir_fd=origin.fd)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+    return True
+
+
+def _take_back(record: Record, copy: os.stat_result, told: Told, source: Folder, target: Folder) -> None:
+    """Undo a move that failed; but what is the only one, or was taken away by somebody, stays where it is."""
+    if record.own.status(record.copy) is None:
+        named = record.read() or told
+        found = target.status(named.target)
+        if found is None or not os.path.samestat(found, copy) or source.status(told.path) is None:
+            return
+        with target.parent(named.target) as place:
+            kernel.rename_noreplace(place.fd, place.name, record.own.fd, record.copy, target.facilities)
+        if target.durable:
+            os.fsync(record.own.fd)
+    record.discard()
+    target.tidy(told.target)
+
+
+def _settle(record: Record, target: Folder, sources: Sequence[Folder]) -> bool:
+    """End what a kill left: a copy without its name goes, one that has it is the file, and its source goes.
+
+    False if there is nothing to end: the record is new.
+    """
+    told, status = record.read(), record.own.status(record.copy)
+    if told is None and status is None:
+        return False
+    if told is None or (status is not None and status.st_nlink == 1):
+        log.info("removed a copy in %s that was cut off; its file is where it was", target.path)
+        record.discard()
+        return True
+    if status is not None:  # where a rename is link and unlink
+        os.unlink(record.copy, dir_fd=record.own.fd)
+    target.sync({told.target})
+    for source in sources:
+        if str(source.path) == told.folder and _remove_source(source, told):
+            source.sync({told.path})
+            log.info("ended a move to %s that was cut off: %s", target.path, printable(told.target))
+    record.remove()
+    return True
+
+
+def _refuse_unmovable(source: Folder, path: str) -> None:
+    """Before it is copied in vain: PermissionError if its name cannot be removed from its folder."""
+    with source.parent(path) as origin:
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=origin.fd):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{source.path}/{path}")
+
+
+def _refuse_changed(fd: int, told: Told) -> None:
+    if fingerprint_of(fd) != told.seen:
+        raise _busy(told, "was changed while it was copied")
+    if kernel.is_being_written(fd):
+        raise _busy(told, "is open for writing")
+
+
+def _busy(told: Told, problem: str) -> OSError:
+    return OSError(errno.EBUSY, f"the file {problem}; it is tried again", f"{told.folder}/{told.path}")
+
+
+def _name_of(source: Folder, path: str, seen: Fingerprint) -> str:
+    """Of the record: the same whoever moves this file, so that no two do."""
+    text = json.dumps((encode_path(f"{source.path}/{path}"), *seen))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _blaming(folder: Folder, path: str) -> Iterator[None]:
+    """Let an error say which file it is about, where it names none, or one of the program's own."""
+    try:
+        yield
+    except OSError as error:
+        if not os.path.isabs(error.filename or ""):
+            error.filename = f"{folder.path}/{path}"
+        raise
+
+
+@contextlib.contextmanager
+def _opened(folder: Folder, path: str) -> Iterator[int]:
+    fd = folder.open(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
