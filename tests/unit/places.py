@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from pipeline import kernel
 from pipeline.folders import Folder
 from pipeline.kernel import Facilities, probe
 
 PORTABLE = Facilities()
+_OTHERS = ("/dev/shm", "/tmp", "/var/tmp", "/run")
+"""Where another file system than that of the tests may be."""
 
 
 def facilities_of(kind: str, path: Path) -> Facilities:
@@ -57,3 +61,24 @@ def note_fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(os, "fsync", fsync)
     return synced
+
+
+def another_file_system(path: Path) -> str | None:
+    """A folder to which nothing can be renamed from `path`."""
+    for place in _OTHERS:
+        if os.access(place, os.W_OK) and os.stat(place).st_dev != os.stat(path).st_dev:
+            return place
+    return None
+
+
+def no_rename_between(patch: pytest.MonkeyPatch, near: Path) -> None:
+    """As if `near` were a file system of its own."""
+    original = kernel.rename_noreplace
+
+    def rename(source_fd: int, source: str, target_fd: int, target: str, facilities: Facilities) -> None:
+        inside = [Path(os.readlink(f"/proc/self/fd/{fd}")).is_relative_to(near) for fd in (source_fd, target_fd)]
+        if inside[0] != inside[1]:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        original(source_fd, source, target_fd, target, facilities)
+
+    patch.setattr(kernel, "rename_noreplace", rename)

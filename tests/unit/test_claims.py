@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import kernel
+from pipeline import crossing, kernel
 from pipeline.claims import Candidate, Claims
 from pipeline.durability import Durability
 from pipeline.spool import Spool
-from tests.unit.places import make, note_fsyncs, tree, write
+from tests.unit.places import make, no_rename_between, note_fsyncs, tree, write
 
 NAMES = ("Watch", "Queued", "Uploaded", "Failed")
 Take = Callable[..., list[str]]
@@ -187,3 +188,41 @@ def test_everything_is_given_back(spool: Spool, take: Take) -> None:
     before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
     take("d/a", "d/b", "e/c", meanwhile=(spool.watch.path / "d/b").unlink)
     assert len(os.listdir("/proc/self/fd") if before else []) == len(before)
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_queue_on_another_file_system(
+    spool: Spool, take: Take, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, copies: bool
+) -> None:
+    """Files are copied where that was asked for; else they wait, and it is told."""
+    no_rename_between(monkeypatch, spool.watch.path)
+    spool.queued.takes_copies = copies
+    for path in ("d/a", "b"):
+        write(spool.watch.path / path, path.encode())
+    assert take("d/a", "b") == (["d/a", "b"] if copies else [])
+    moved, kept = (spool.queued, spool.watch) if copies else (spool.watch, spool.queued)
+    assert (tree(moved.path), tree(kept.path)) == ({"d/a": b"d/a", "b": b"b"}, {})
+    assert [path for path, _ in told] == ([] if copies else ["d/a", "b"])
+
+
+def test_a_copy_that_finds_no_room_waits(
+    spool: Spool, take: Take, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go on."""
+    no_rename_between(monkeypatch, spool.watch.path)
+    spool.queued.takes_copies = True
+    for path in ("a", "b"):
+        write(spool.watch.path / path, path.encode())
+
+    def full(_source: int, _target: int, size: int) -> int:
+        monkeypatch.undo()
+        no_rename_between(monkeypatch, spool.watch.path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(crossing, "copy_content", full)
+    assert take("a", "b") == ["b"]
+    [(path, problem)] = told
+    assert path == "a"
+    assert os.strerror(errno.ENOSPC) in problem
+    assert str(spool.queued.path / "a") in problem
+    assert (tree(spool.watch.path), tree(spool.queued.path)) == ({"a": b"a"}, {"b": b"b"})

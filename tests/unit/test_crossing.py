@@ -17,9 +17,8 @@ from pipeline import copying, crossing, kernel
 from pipeline.crossing import OWN, recover
 from pipeline.folders import Folder
 from pipeline.moves import move
-from tests.unit.places import facilities_of, tree, write
+from tests.unit.places import another_file_system, facilities_of, no_rename_between, tree, write
 
-PLACES = ("/dev/shm", "/tmp", "/var/tmp", "/run")
 LONG_AGO = 10**18 + 123_456_789
 
 
@@ -59,27 +58,6 @@ class Far:
         left, there = self.left, self.there
         assert not (left.keys() & there.keys())
         return left | there
-
-
-def another_file_system(path: Path) -> str | None:
-    """A folder to which nothing can be renamed from `path`."""
-    for place in PLACES:
-        if os.access(place, os.W_OK) and os.stat(place).st_dev != os.stat(path).st_dev:
-            return place
-    return None
-
-
-def no_rename_between(patch: pytest.MonkeyPatch, near: Path) -> None:
-    """As if `near` were a file system of its own."""
-    original = kernel.rename_noreplace
-
-    def rename(source_fd: int, source: str, target_fd: int, target: str, facilities: kernel.Facilities) -> None:
-        inside = [Path(os.readlink(f"/proc/self/fd/{fd}")).is_relative_to(near) for fd in (source_fd, target_fd)]
-        if inside[0] != inside[1]:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        original(source_fd, source, target_fd, target, facilities)
-
-    patch.setattr(kernel, "rename_noreplace", rename)
 
 
 @pytest.fixture(params=["real-kernel", "real-portable", "injected-kernel", "injected-portable"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.spool import Spool
-from tests.unit.places import make, tree, write
+from tests.unit.places import make, no_rename_between, tree, write
 
 NAMES = ("Watch", "QueuedForUpload", "UploadedToS3", "Failed")
 
@@ -288,3 +288,29 @@ def test_only_a_file_is_an_earlier_version(tmp_path: Path) -> None:
     (spool.queued.path / "a-Version-3.csv").symlink_to("nowhere")
     assert not spool.has_earlier("a-Version-4.csv")
     assert not spool.has_earlier("gone/a-Version-4.csv")
+
+
+@pytest.fixture(params=["kernel", "portable"])
+def scattered(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    """Folders of which no two share a file system."""
+    spool = Spool(*(make(tmp_path, name, request.param) for name in NAMES))
+    for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed):
+        folder.takes_copies = True
+        no_rename_between(monkeypatch, folder.path)
+    return spool
+
+
+def test_every_step_leads_to_another_file_system(scattered: Spool) -> None:
+    """Claimed, renumbered, finished and failed: numbered and kept as anywhere."""
+    for body in (b"1", b"2", b"3"):
+        claim(scattered, "d/a.csv", body)
+    with scattered.take("d/a.csv") as queued:
+        assert queued is not None
+        scattered.renumber(queued, [])
+        assert scattered.finish(queued) == "d/a-Version-4.csv"
+    assert finish(scattered, "d/a-Version-2.csv") == "d/a-Version-2.csv"
+    assert fail(scattered, "d/a-Version-3.csv") == "d/a-Version-3.csv"
+    assert tree(scattered.uploaded.path) == {"d/a-Version-4.csv": b"1", "d/a-Version-2.csv": b"2"}
+    assert sorted(tree(scattered.failed.path)) == [".reason/d/a-Version-3.csv.json", "d/a-Version-3.csv"]
+    assert tree(scattered.watch.path) == tree(scattered.queued.path) == {}
+    assert os.listdir(scattered.queued.path) == [".relay"]

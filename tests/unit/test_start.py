@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ from typing import Any
 import pytest
 
 from app_properties import Settings, load
-from pipeline import start
-from pipeline.kernel import PROBE
+from pipeline import crossing, kernel, start
+from pipeline.folders import Folder
+from pipeline.kernel import PROBE, Facilities
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
 from pipeline.locks import lock_side
+from pipeline.moves import move
 from pipeline.ports import EXIT_CONFIG, StartupError
+from pipeline.roles.spool import open_spool
+from tests.unit.places import another_file_system, no_rename_between, tree, write
 
 KEYS = "folderToWatch=Watch\nfolderForDownloadedFiles=Down\n"
 
@@ -99,6 +104,134 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "folderToWatch" in said
     assert str(tmp_path / "state" / "Watch") in said
     assert os.strerror(errno.ENOSPC) in said
+
+
+WAYS = ["folderToWatch → folderQueuedForUpload", "folderQueuedForUpload → folderForUploadedFiles"]
+
+
+def rename_refuses(patch: pytest.MonkeyPatch, names: set[str], number: int) -> None:
+    """Nothing can be renamed into some folders."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if target.parent.name in names:
+            raise OSError(number, os.strerror(number))
+        return rename(path, target)
+
+    patch.setattr(Path, "rename", refuse)
+
+
+@pytest.fixture
+def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is refused ends, and its locks with it; here it goes on."""
+    monkeypatch.setattr(start, "lock_side", lambda *_: ())
+
+
+def crossings(settings: Settings, mode: int = 1) -> list[str]:
+    return list(start.prepare(settings, mode).crossing)
+
+
+@pytest.mark.usefixtures("unlocked")
+def test_file_systems_are_crossed_only_where_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the key it is refused, and that says which key to set; with it, the steps are named."""
+    assert crossings(settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n")) == []
+    rename_refuses(monkeypatch, {"QueuedForUpload", "UploadedToS3"}, errno.EXDEV)
+    assert "or set crossDeviceMoves=1" in refusal(settings_of(tmp_path), 1)
+    assert crossings(settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n")) == WAYS
+    left = [path.name for path in (tmp_path / "state").rglob("*") if path.name.startswith(PROBE)]
+    assert left == []
+
+
+@pytest.mark.usefixtures("unlocked")
+def test_folders_that_really_lie_on_two_file_systems(tmp_path: Path) -> None:
+    """As the kernel says it."""
+    place = another_file_system(tmp_path)
+    if place is None:
+        pytest.skip("there is only one file system that can be written to")
+    with tempfile.TemporaryDirectory(dir=place, prefix="relay-test-") as far:
+        general = f"folderToWatch={far}\nfolderForDownloadedFiles=Down\n"
+        assert "crossDeviceMoves=1" in refusal(settings_of(tmp_path, general), 1)
+        assert crossings(settings_of(tmp_path, f"{general}crossDeviceMoves=1\n")) == WAYS[:1]
+        assert os.listdir(far) == []
+
+
+@pytest.mark.usefixtures("unlocked")
+def test_crossing_excuses_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another error of the rename, or a folder on another file system in which nothing can be made."""
+    settings = settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n")
+    with monkeypatch.context() as patch:
+        rename_refuses(patch, {"Failed"}, errno.EACCES)
+        said = refusal(settings, 1)
+        assert "folderForFailedFiles" in said
+        assert "crossDeviceMoves" not in said
+    rename_refuses(monkeypatch, {"Failed"}, errno.EXDEV)
+    mkdir = Path.mkdir
+
+    def full(path: Path, *args: Any, **keys: Any) -> None:
+        if path.parent.name == "Failed":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        mkdir(path, *args, **keys)
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    assert "folderForFailedFiles: nothing can be made" in refusal(settings, 1)
+
+
+# ------------------------------------------------------------------ the folders as the processes open them
+
+
+def test_each_folder_has_what_its_file_system_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they cross: leases are Watch's, moves the target's, one call for a batch that of both; Watch is let be."""
+    has = {
+        "Watch": Facilities(beneath=True, lease=True, together=True),
+        "QueuedForUpload": Facilities(noreplace=True, beneath=True),
+        "UploadedToS3": Facilities(lease=True),
+        "Failed": Facilities(together=True),
+    }
+
+    def probe(fd: int, *, moves: bool = True) -> Facilities:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        assert moves == (path.name != "Watch")
+        return has[path.name if path.name in has else path.parent.name]
+
+    monkeypatch.setattr(kernel, "probe", probe)
+    spool = open_spool(settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n"))
+    assert spool.watch.facilities == Facilities(noreplace=True, beneath=True, lease=True)
+    for folder in (spool.queued, spool.uploaded, spool.failed):
+        assert folder.facilities == has[folder.path.name]
+        assert folder.takes_copies
+    assert os.listdir(spool.watch.path) == []
+    spool = open_spool(settings_of(tmp_path))
+    assert spool.watch.facilities == spool.failed.facilities == has["QueuedForUpload"]
+    assert not spool.queued.takes_copies
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("Watch", "QueuedForUpload"), ("QueuedForUpload", "UploadedToS3"), ("QueuedForUpload", "Failed")],
+)
+def test_a_process_ends_the_moves_that_a_kill_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, target: str
+) -> None:
+    """Before it has anything to do: the copy has its name, and the file that was copied goes."""
+    settings = settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n")
+    open_spool(settings)
+    folders = {name: Folder(tmp_path / "state" / name, takes_copies=True) for name in (source, target)}
+    write(folders[source].path / "a")
+    with monkeypatch.context() as patch:
+        no_rename_between(patch, folders[source].path)
+        patch.setattr(crossing, "_remove_source", lambda *_: exit_at_once())
+        with pytest.raises(SystemExit):
+            move(folders[source], "a", folders[target], "a")
+    assert tree(folders[source].path) == {"a": b"content"}
+    open_spool(settings)
+    assert tree(folders[source].path) == {}
+    assert tree(folders[target].path) == {"a": b"content"}
+
+
+def exit_at_once() -> bool:
+    raise SystemExit
 
 
 def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
