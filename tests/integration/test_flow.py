@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.conftest import Start
 from tests.integration.program import Launch, Program, drop, files, wait_for
 from tests.servers import REGION, MotoServer, Server, make_bucket, ministack, moto
+from tests.unit.places import another_file_system
 
 MIB = 1 << 20
 
@@ -302,3 +304,27 @@ def test_a_file_with_the_older_keys_alone(tmp_path: Path, start: Start, make: An
         "atanu.banik/s3uploadTest/sub/r.csv",
     }
     assert left_in_queue(server, "atanu_banik", "us-west-2") == (0, 0)
+
+
+def test_watch_on_another_file_system(tmp_path: Path, launch: Launch) -> None:
+    """Copied where it was renamed before: with equal bytes and times, and Watch holds nothing of the program."""
+    place = another_file_system(tmp_path)
+    if place is None:
+        pytest.skip("there is only one file system that can be written to")
+    with tempfile.TemporaryDirectory(dir=place, prefix="relay-test-") as watch:
+        expected = drop(Path(watch), {"d/small": b"1", "empty": b"", "big": os.urandom(MIB) * 9, "old.csv": b"old"})
+        os.utime(Path(watch, "old.csv"), ns=(10**18 + 123456789, 10**18 + 123456789))
+        refused = launch(tmp_path, 3, folderToWatch=watch)
+        assert refused.ended() == 78
+        assert "or set crossDeviceMoves=1" in refused.output()
+        program = launch(tmp_path, 3, folderToWatch=watch, crossDeviceMoves=1, sleepWatchLocalFolder=1).started()
+        assert "files are copied: folderToWatch → folderQueuedForUpload" in program.output()
+        arrived(program, expected)
+        expected |= drop(Path(watch), {f"many/{number}": b"%d" % number for number in range(50)})
+        drop(Path(watch), {"old.csv": b"newer"})
+        arrived(program, expected | {b"old-Version-2.csv": b"newer"})
+        kept = program.state / "UploadedToS3" / "old.csv"
+        assert kept.stat().st_mtime_ns == 10**18 + 123456789
+        assert program.stopped() == 0
+        assert files(Path(watch), hidden=()) == {}
+        assert list((program.state / "QueuedForUpload/.relay/crossing").iterdir()) == []

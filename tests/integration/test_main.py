@@ -233,6 +233,7 @@ def test_folders_on_two_file_systems(tmp_path: Path) -> None:
     assert done.returncode == 78, done.stderr
     assert "folderQueuedForUpload" in done.stderr
     assert "put both on one file system" in done.stderr
+    assert "or set crossDeviceMoves=1" in done.stderr
     assert files(tmp_path / "state" / "Watch") == {}  # the trial leaves nothing
 
 
