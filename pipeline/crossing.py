@@ -130,7 +130,7 @@ def _remove_source(source: Folder, told: Told) -> bool:
 
 def _take_back(record: Record, copy: os.stat_result, told: Told, source: Folder, target: Folder) -> None:
     """Undo a move that failed; but what is the only one, or was taken away by somebody, stays where it is."""
-    if record.own.status(record.copy) is None:
+    if copy.st_nlink and record.own.status(record.copy) is None:
         named = record.read() or told
         found = target.status(named.target)
         if found is None or not os.path.samestat(found, copy) or source.status(told.path) is None:

@@ -17,6 +17,7 @@ from pipeline import copying, crossing, kernel
 from pipeline.crossing import OWN, recover
 from pipeline.folders import Folder
 from pipeline.moves import move
+from pipeline.records import Record
 from tests.unit.places import another_file_system, facilities_of, no_rename_between, tree, write
 
 LONG_AGO = 10**18 + 123_456_789
@@ -172,16 +173,16 @@ def test_an_endless_file_is_not_copied_for_ever(tmp_path: Path, monkeypatch: pyt
 # ------------------------------------------------------------------ what happens meanwhile
 
 
-def meanwhile(patch: pytest.MonkeyPatch, when: str, action: Callable[[], object]) -> None:
+def meanwhile(patch: pytest.MonkeyPatch, when: str, action: Callable[[], object], owner: object = crossing) -> None:
     """Do something once, right before a step of `crossing`."""
-    original, actions = getattr(crossing, when), [action]
+    original, actions = getattr(owner, when), [action]
 
     def step(*args: Any) -> Any:
         while actions:
             actions.pop()()
         return original(*args)
 
-    patch.setattr(crossing, when, step)
+    patch.setattr(owner, when, step)
 
 
 def rewrite(file: Path) -> None:
@@ -206,9 +207,12 @@ def test_a_file_that_changes_stays(
 ) -> None:
     """Whenever it does: what it is now lies where it was, the copy is gone, and the next try takes it."""
     file = far.drop()
-    meanwhile(monkeypatch, when, lambda: change(file))
-    with pytest.raises(OSError, match="changed while it was copied") as refused:
-        far.move()
+    with monkeypatch.context() as patch:
+        meanwhile(patch, when, lambda: change(file))
+        if when in ("copy_content", "_refuse_changed"):  # it is seen before anybody could see the copy
+            meanwhile(patch, "_name_it", lambda: pytest.fail("named"))
+        with pytest.raises(OSError, match="changed while it was copied") as refused:
+            far.move()
     assert refused.value.errno == errno.EBUSY
     now = file.read_bytes()
     assert (far.left, far.there) == ({"d/a": now}, {})
@@ -220,14 +224,14 @@ def test_a_file_that_changes_stays(
 @pytest.mark.parametrize("when", ["copy_content", "_name_it", "_remove_source"])
 def test_a_file_that_is_being_written_stays(far: Far, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """Its writer may write on: nothing it writes is lost."""
-    file, writers = far.drop(), []
-    meanwhile(monkeypatch, when, lambda: writers.append(file.open("ab")))
+    file, writers = far.drop(), list[int]()
+    meanwhile(monkeypatch, when, lambda: writers.append(os.open(file, os.O_WRONLY | os.O_APPEND)))
     with pytest.raises(OSError, match="open for writing") as refused:
         far.move()
     assert str(file) in str(refused.value)
     assert (far.left, far.there) == ({"d/a": b"content"}, {})
-    writers[0].write(b" and more")
-    writers[0].close()
+    os.write(writers[0], b" and more")
+    os.close(writers[0])
     far.move()
     assert (far.left, far.there) == ({}, {"d/a": b"content and more"})
 
@@ -257,12 +261,50 @@ def test_a_copy_that_somebody_took_is_theirs(far: Far, monkeypatch: pytest.Monke
     assert far.there == {"d/a": b"theirs", "taken": b"content"}
 
 
-def test_a_folder_that_is_tidied_away_is_made_again(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the copy grew."""
+@pytest.mark.parametrize(("owner", "when"), [(crossing, "_name_it"), (Record, "write")])
+def test_a_folder_that_is_tidied_away_is_made_again(
+    far: Far, monkeypatch: pytest.MonkeyPatch, owner: object, when: str
+) -> None:
+    """While the copy grew, or right before it gets its name."""
     far.drop()
-    meanwhile(monkeypatch, "_name_it", (far.target.path / "d").rmdir)
+    meanwhile(monkeypatch, when, (far.target.path / "d").rmdir, owner)
     assert far.move() == "d/a"
     assert far.there == {"d/a": b"content"}
+
+
+def test_a_copy_that_is_removed_is_no_reason_to_remove_the_file(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody tidied up in the program's own folder, after the record said that the copy is to get its name."""
+    far.drop()
+    original = Record.write
+
+    def write(record: Record, told: Any) -> None:
+        original(record, told)
+        os.unlink(record.copy, dir_fd=record.own.fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "write", write)
+        with pytest.raises(FileNotFoundError):
+            far.move()
+    far.recover()
+    assert (far.left, far.there) == ({"d/a": b"content"}, {})
+
+
+def test_a_removal_that_came_to_pass_is_not_undone(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it was answered by an error, as on a network share: the copy is the only one."""
+    far.drop()
+    unlink = os.unlink
+
+    def fail(name: str, **keys: Any) -> None:
+        unlink(name, **keys)
+        if name == "a":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            far.move()
+    far.recover()
+    assert (far.left, far.there) == ({}, {"d/a": b"content"})
 
 
 def test_no_two_move_one_file(far: Far) -> None:
@@ -422,10 +464,10 @@ def test_a_kill_while_a_failed_move_is_taken_back(far: Far, monkeypatch: pytest.
     killer, number, killed = Killer(monkeypatch), 1, True
     while killed:
         reset(far, b"content")
-        writers: list[Any] = []
+        writers: list[int] = []
 
-        def write_on(writers: list[Any] = writers) -> None:
-            writers.append((far.source.path / "d/a").open("ab"))
+        def write_on(writers: list[int] = writers) -> None:
+            writers.append(os.open(far.source.path / "d/a", os.O_WRONLY))
 
         def fail() -> None:
             with pytest.raises(OSError, match="open for writing"):
@@ -435,7 +477,7 @@ def test_a_kill_while_a_failed_move_is_taken_back(far: Far, monkeypatch: pytest.
             meanwhile(patch, "_remove_source", write_on)
             killed = killer.before(number, fail)
         for writer in writers:
-            writer.close()
+            os.close(writer)
         far.recover()
         settled(far, b"content")
         number += 1
@@ -483,8 +525,10 @@ def test_what_is_left_of_another_folder_is_left_alone(
     one.drop()
     meanwhile(monkeypatch, "_remove_source", lambda: setattr(killer, "_left", 1))
     assert killer.before(1000, one.move)
-    recover(one.target, (one.target,))
-    assert (one.left, one.there) == ({"d/a": b"content"}, {"d/a": b"content"})
+    one.source.path.rename(tmp_path / "moved")
+    other = Folder(tmp_path / "moved")
+    recover(one.target, (other,))
+    assert (tree(other.path), one.there) == ({"d/a": b"content"}, {"d/a": b"content"})
 
 
 def test_a_durable_move_reaches_the_disk_in_order(one: Far, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -295,6 +296,16 @@ def test_the_probe_tells_the_truth_and_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(FileExistsError):
             rename_noreplace(fd, "a", fd, "b", facilities)
     assert tree(tmp_path) == {"a": b"a", "b": b"b"}
+    os.close(fd)
+
+
+def test_a_folder_is_asked_without_touching_it(tmp_path: Path) -> None:
+    """All but moves can be told so, and nothing is made in it, not for an instant."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    os.utime(fd, ns=(0, 0))
+    found = probe(fd, moves=False)
+    assert os.fstat(fd).st_mtime_ns == 0
+    assert found == replace(probe(fd), noreplace=False)
     os.close(fd)
 
 
