@@ -130,6 +130,7 @@ class Claims:
             log.info("vanished from Watch before it was taken: %s", path)
         except OSError as error:
             self._tell(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
+            self.changed += error.errno == errno.EBUSY  # while it was copied to another file system
         return None
 
     def _free_place(self, item: Candidate) -> int | None:

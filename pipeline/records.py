@@ -77,7 +77,8 @@ class Record:
 
     def remove(self) -> None:
         """The move is ended."""
-        os.unlink(f"{self.name}.json", dir_fd=self.own.fd)
+        with contextlib.suppress(FileNotFoundError):  # somebody tidied up here
+            os.unlink(f"{self.name}.json", dir_fd=self.own.fd)
 
     def _sync(self) -> None:
         if self.own.durable:

@@ -185,6 +185,11 @@ def meanwhile(patch: pytest.MonkeyPatch, when: str, action: Callable[[], object]
     patch.setattr(owner, when, step)
 
 
+def skip_without_leases(far: Far) -> None:
+    if not facilities_of("kernel", far.source.path).lease:
+        pytest.skip("this file system does not say who writes")
+
+
 def rewrite(file: Path) -> None:
     file.write_bytes(b"changed")
 
@@ -224,6 +229,7 @@ def test_a_file_that_changes_stays(
 @pytest.mark.parametrize("when", ["copy_content", "_name_it", "_remove_source"])
 def test_a_file_that_is_being_written_stays(far: Far, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """Its writer may write on: nothing it writes is lost."""
+    skip_without_leases(far)
     file, writers = far.drop(), list[int]()
     meanwhile(monkeypatch, when, lambda: writers.append(os.open(file, os.O_WRONLY | os.O_APPEND)))
     with pytest.raises(OSError, match="open for writing") as refused:
@@ -287,6 +293,16 @@ def test_a_copy_that_is_removed_is_no_reason_to_remove_the_file(far: Far, monkey
             far.move()
     far.recover()
     assert (far.left, far.there) == ({"d/a": b"content"}, {})
+
+
+def test_a_record_that_is_removed_costs_nothing(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole folder of the program's own, once the copy has its name."""
+    far.drop()
+    meanwhile(monkeypatch, "_remove_source", lambda: shutil.rmtree(far.target.path / OWN))
+    assert far.move() == "d/a"
+    assert far.left == {}
+    far.recover()
+    assert far.there == {"d/a": b"content"}
 
 
 def test_a_removal_that_came_to_pass_is_not_undone(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,6 +477,7 @@ def test_a_kill_at_any_point_leaves_one_file(far: Far, monkeypatch: pytest.Monke
 
 def test_a_kill_while_a_failed_move_is_taken_back(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer came after the copy got its name: whatever it writes on is the file, and no other is left."""
+    skip_without_leases(far)
     killer, number, killed = Killer(monkeypatch), 1, True
     while killed:
         reset(far, b"content")

@@ -16,16 +16,17 @@ from typing import Any, cast
 import pytest
 
 from app_properties import Settings, known_keys
-from pipeline import kernel
+from pipeline import crossing, kernel
 from pipeline.claims import Claims
 from pipeline.completeness import Completeness
+from pipeline.copying import copy_content
 from pipeline.offers import Offers
 from pipeline.process import Stop
 from pipeline.selection import Selection
 from pipeline.spool import Spool
 from pipeline.values import VERSION
 from pipeline.watcher import Watcher
-from tests.unit.places import make, note_fsyncs, tree, write
+from tests.unit.places import make, no_rename_between, note_fsyncs, tree, write
 
 
 class Side:
@@ -518,6 +519,24 @@ def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
     settings = SimpleNamespace(durable=False, cross_device_moves=False, on_name_conflict=VERSION, **paths)
     spool = open_spool(cast(Settings, settings))
     assert [folder.is_current() for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed)] == [True] * 4
+
+
+def test_a_file_that_changes_while_it_is_copied_is_pending(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To another file system: no run ends before it is taken."""
+    no_rename_between(monkeypatch, side.watch)
+    side.spool.queued.takes_copies = True
+    write(side.watch / "a", b"first")
+
+    def outrun(source: int, target: int, size: int) -> int:
+        monkeypatch.setattr(crossing, "copy_content", copy_content)
+        write(side.watch / "a", b"second")
+        return copy_content(source, target, size)
+
+    monkeypatch.setattr(crossing, "copy_content", outrun)
+    assert side.watcher.scan() == 0
+    assert (side.watcher.pending, tree(side.watch)) == (1, {"a": b"second"})
+    assert side.scan() == 1
+    assert (side.watcher.pending, tree(side.queued)) == (0, {"a": b"second"})
 
 
 # ------------------------------------------------------------------ what is to be relayed
