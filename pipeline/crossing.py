@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 
 from pipeline import kernel, records
 from pipeline.copying import copy_content
-from pipeline.drop import Fingerprint
 from pipeline.folders import Folder, fingerprint_of
 from pipeline.names import RESERVED, encode_path, next_version, printable, with_name
 from pipeline.records import Record, Told, open_record
@@ -39,13 +38,12 @@ def cross(source: Folder, path: str, target: Folder, wanted: str) -> str:
     _refuse_unmovable(source, path)
     with contextlib.closing(target.own(OWN)) as own:
         while True:
-            with (
-                _opened(source, path) as fd,
-                _blaming(target, wanted),
-                open_record(own, _name_of(source, path, fingerprint_of(fd))) as record,
-            ):
-                if not _settle(record, target, (source,)):
-                    return _carry(record, Told(str(source.path), path, fingerprint_of(fd), wanted), fd, source, target)
+            with _opened(source, path) as fd, _blaming(target, wanted):
+                _refuse_mounted(source, path, fd)
+                told = Told(str(source.path), path, fingerprint_of(fd), wanted)
+                with open_record(own, _name_of(told)) as record:
+                    if not _settle(record, target, (source,)):
+                        return _carry(record, told, fd, source, target)
 
 
 def recover(target: Folder, sources: Sequence[Folder]) -> None:
@@ -173,6 +171,13 @@ def _refuse_unmovable(source: Folder, path: str) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{source.path}/{path}")
 
 
+def _refuse_mounted(source: Folder, path: str, fd: int) -> None:
+    """OSError (EXDEV) where the folder's kernel says who writes, and that of what is mounted inside it does not."""
+    if source.facilities.lease and not kernel.tells_writers(fd):
+        problem = "it lies on a file system that is mounted inside the folder and does not say who writes"
+        raise OSError(errno.EXDEV, problem, f"{source.path}/{path}")
+
+
 def _refuse_changed(fd: int, told: Told) -> None:
     if fingerprint_of(fd) != told.seen:
         raise _busy(told, "was changed while it was copied")
@@ -184,9 +189,9 @@ def _busy(told: Told, problem: str) -> OSError:
     return OSError(errno.EBUSY, f"the file {problem}; it is tried again", f"{told.folder}/{told.path}")
 
 
-def _name_of(source: Folder, path: str, seen: Fingerprint) -> str:
+def _name_of(told: Told) -> str:
     """Of the record: the same whoever moves this file, so that no two do."""
-    text = json.dumps((encode_path(f"{source.path}/{path}"), *seen))
+    text = json.dumps((encode_path(f"{told.folder}/{told.path}"), *told.seen))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -158,6 +158,11 @@ def is_being_written(fd: int) -> bool | None:
     return False
 
 
+def tells_writers(fd: int) -> bool:
+    """Whether the answer of `is_being_written` is to be believed on the file system of an open file."""
+    return _file_system(fd) is not None
+
+
 def die_with_parent(number: int = signal.SIGKILL) -> bool:
     """Ask for a signal when the parent ends; False where there is no such service (watch the parent's sentinel)."""
     signal.signal(signal.SIGIO, signal.SIG_IGN)

@@ -125,6 +125,20 @@ def test_it_is_refused_where_nobody_asked_for_it(far: Far) -> None:
     assert tree(far.target.path) == {}
 
 
+def test_what_is_mounted_inside_is_not_believed(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share inside a local folder: whether anybody writes there nobody knows, and a rename was refused too."""
+    far.drop()
+    monkeypatch.setattr(kernel, "tells_writers", lambda _fd: False)
+    far.source.facilities = kernel.Facilities(lease=True)
+    with pytest.raises(OSError, match="mounted inside") as refused:
+        far.move()
+    assert refused.value.filename == str(far.source.path / "d/a")
+    assert far.left == {"d/a": b"content"}
+    far.source.facilities = kernel.Facilities()  # the settle time decided
+    far.move()
+    assert (far.left, far.there) == ({}, {"d/a": b"content"})
+
+
 def test_a_file_that_is_gone(far: Far) -> None:
     """FileNotFoundError, and nothing is left."""
     with pytest.raises(FileNotFoundError):
