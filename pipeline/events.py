@@ -103,6 +103,7 @@ def _listening(hear: Callable[[bool], None], refused: Callable[[], None]) -> Ite
     library.inotify_add_watch = add_watch
     talkers = [logging.getLogger(f"watchdog.observers.{name}") for name in ("inotify_c", "inotify")]
     for talker in talkers:
+        talker.setLevel(logging.WARNING)  # of the others nothing is to be heard
         talker.addFilter(ears)
     try:
         yield
