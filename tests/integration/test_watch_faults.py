@@ -359,6 +359,7 @@ def test_d21_watch_is_replaced(tmp_path: Path, launch: Launch) -> None:
     assert sent.keys() | away == dropped
     assert not sent.keys() & away
     assert all(content == name.rpartition(b"/")[2].removeprefix(b"f") for name, content in sent.items())
+    assert lines(program, "kernel events") == []
     assert "Traceback" not in program.log()
     assert program.stopped() == 0
 
