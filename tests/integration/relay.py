@@ -67,11 +67,13 @@ def client(program: Program) -> Any:
 
 def running(folder: Path, **keys: object) -> Iterator[Program]:
     """A program in Mode 3 that looks often, to be stopped without a traceback: what a fixture yields from."""
-    program = Program(
-        write_properties(folder, sleepWatchLocalFolder=INTERVAL, settleSeconds=SETTLE, uploadProcesses=1, **keys), 3
-    )
+    keys = {"sleepWatchLocalFolder": INTERVAL, "settleSeconds": SETTLE, "uploadProcesses": 1, **keys}
+    program = Program(write_properties(folder, **keys), 3)
     try:
-        yield program.started()
+        drop(program.started().watch / "looks", {"first": b""})
+        # From here on nothing rests because a process has still to start.
+        wait_for((program.downloaded / "looks" / "first").exists, explain=program.output)
+        yield program
         assert program.stopped() == 0
         assert "Traceback" not in program.log()
     finally:

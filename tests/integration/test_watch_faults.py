@@ -161,7 +161,7 @@ def test_d06_d07_d08_d10_changed_during_the_upload(dammed: tuple[Program, Dam]) 
 
 
 def test_d13_files_that_may_not_be_read(tmp_path: Path) -> None:
-    """D13. Mode 000, or another's: one line, no hot loop, others go; another's that may be read has to settle."""
+    """D13. Mode 000, or another's: one line, no hot loop, others go; another's that may be read goes, too."""
     keys = {"sleepWatchLocalFolder": INTERVAL, "settleSeconds": SETTLE, "folderToWatch": tmp_path / "state" / "Watch"}
     program = Program(write_properties(tmp_path, **keys), 3, prefix=unprivileged())
     try:

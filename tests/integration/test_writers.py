@@ -24,7 +24,7 @@ import pytest
 
 from tests.browser import chromium
 from tests.integration.program import Program, drop, wait_for
-from tests.integration.relay import SETTLE, Relay, running
+from tests.integration.relay import INTERVAL, SETTLE, Relay, running
 
 KIB, MIB = 1 << 10, 1 << 20
 PAUSE = 2 * SETTLE
@@ -38,7 +38,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture(scope="module")
 def settling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    yield from running(tmp_path_factory.mktemp("settle"), completionCheck="settle")
+    yield from running(tmp_path_factory.mktemp("settle"), completionCheck="settle", settleSeconds=2)
 
 
 @pytest.fixture
@@ -295,18 +295,13 @@ def test_an_appender_that_opens_anew(relay: Relay) -> None:
     assert len(relay.announced()) == len(arrived)
 
 
-def in_steps(path: Path, pieces: list[bytes], pause: float) -> None:
-    """One writer that has the file open all the time."""
-    with path.open("wb", buffering=0) as file:
+def test_settle_a_slow_writer(settled: Relay) -> None:
+    """completionCheck=settle, and pauses that are longer than a look takes, but shorter than settleSeconds: whole."""
+    pieces = [bytes([letter]) * 10_000 for letter in b"abcd"]
+    with (settled.watch / "slow.bin").open("wb", buffering=0) as file:
         for piece in pieces:
             file.write(piece)
-            time.sleep(pause)
-
-
-def test_settle_a_slow_writer(settled: Relay) -> None:
-    """completionCheck=settle, pauses shorter than settleSeconds: whole."""
-    pieces = [bytes([letter]) * 10_000 for letter in b"abcdefgh"]
-    in_steps(settled.watch / "slow.bin", pieces, SETTLE / 4)
+            time.sleep(3 * INTERVAL)
     settled.delivered({"slow.bin": b"".join(pieces)})
 
 
