@@ -175,7 +175,7 @@ def test_what_goes_up_comes_down(shelf: Shelf, size: int) -> None:
 
 @pytest.mark.parametrize("size", [MULTIPART_FROM - 1, MULTIPART_FROM])
 def test_large_objects_go_up_in_parts(seaweed_shelf: Served, size: int) -> None:
-    """From MULTIPART_FROM on there are parts; answer and look agree on it; nothing is left of the upload."""
+    """D16. From MULTIPART_FROM on there are parts; answer and look agree on it; nothing is left of the upload."""
     sent, seen = seaweed_shelf.put("in/a", bytes(size)), seaweed_shelf.store.look("in/a")
     assert seen is not None
     assert (seen.multipart, sent.multipart) == (size == MULTIPART_FROM,) * 2
@@ -772,7 +772,7 @@ def test_a_download_that_breaks_off_is_tried_later(moto_shelf: Served, sent: int
     ],
 )
 def test_parts_of_a_size(size: int, parts: int, longest: int) -> None:
-    """Never more than 10,000 parts, without gap or overlap, equal but for the last, numbered from 1."""
+    """D16. Never more than 10,000 parts, without gap or overlap, equal but for the last, numbered from 1."""
     found = list(ranges(size))
     assert len(found) <= parts
     assert len(found) > parts - 2
@@ -794,7 +794,7 @@ def test_a_file_that_became_shorter_is_tried_later(served: Served, size: int) ->
 
 @pytest.mark.parametrize(("size", "most"), [(200_000_000, 60_000_000), (MULTIPART_FROM - 1, 25_000_000)])
 def test_a_large_file_needs_little_memory(seaweed_shelf: Served, size: int, most: int) -> None:
-    """Up and down again a file raises the process's memory by far less than its size, in parts and in one request."""
+    """D16. Up and down again a file raises memory by far less than its size, in parts and in one request."""
     command = [*_script(_UPLOAD, _WATCH_MEMORY), str(seaweed_shelf.folder), str(size)]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=100).stdout
     sent, growth = map(int, output.split())

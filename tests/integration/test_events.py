@@ -1,14 +1,23 @@
 """Kernel events through the real library: what wakes the watcher, and how soon."""
 
+import ctypes
+import errno
+import importlib
+import logging
 import shutil
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from watchdog.utils import BaseThread
 
+from pipeline import events
 from pipeline.events import watch_events
+from tests.integration.program import wait_for
 
 SOON = 0.25
 """Seconds; half of what the library holds events back by itself."""
@@ -103,3 +112,77 @@ def test_folders_that_move_about_are_heard(folders: tuple[Path, Path]) -> None:
             shutil.rmtree(watch / "1")
             shutil.rmtree(watch / "2")
         heard_in(watch)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "when", "said"),
+    [
+        ("inotify_init", errno.EMFILE, lambda: True, "cannot be had"),
+        ("inotify_add_watch", errno.ENOSPC, lambda _fd, _path, _mask: True, "cannot be had"),
+        ("inotify_add_watch", errno.ENOSPC, lambda _fd, path, _mask: path.endswith(b"below"), "for some folders"),
+    ],
+)
+def test_a_limit_is_told_once_and_asked_again(
+    folders: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    number: int,
+    when: Callable[..., bool],
+    said: str,
+) -> None:
+    """D19. No instance, no watch for Watch, none for a new folder: one line however long; raised, there are events."""
+    watch, _ = folders
+    caplog.set_level(logging.INFO, "pipeline.events")
+    library = importlib.import_module("watchdog.observers.inotify_c")
+    monkeypatch.setattr(events, "_AGAIN_SECONDS", 0.05)
+    original, asked, full, wake = getattr(library, name), threading.Semaphore(0), threading.Event(), threading.Event()
+    full.set()
+
+    def call(*arguments: Any) -> int:
+        asked.release()
+        if not (full.is_set() and when(*arguments)):
+            return int(original(*arguments))
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr(library, name, call)
+    with watch_events(watch, wake):
+        (watch / "below").mkdir()
+        wait_for(lambda: len(caplog.messages) == 1)
+        for _ in range(6):
+            assert asked.acquire(timeout=5)
+        assert len(caplog.messages) == 1
+        assert said in caplog.text
+        assert str(watch) in caplog.text
+        full.clear()
+        wait_for(lambda: len(caplog.messages) == 2)
+        assert "there again" in caplog.messages[1]
+        while wake.wait(SOON):
+            wake.clear()
+        (watch / "below" / "x").write_bytes(b"1")
+        woken(wake)
+
+
+def test_threads_that_ended_are_replaced(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever ended them: it is told, and there are events again; at the end no thread is left."""
+    watch, _ = folders
+    caplog.set_level(logging.INFO, "pipeline.events")
+    monkeypatch.setattr(events, "_AGAIN_SECONDS", 0.05)
+    wake = threading.Event()
+
+    def living() -> list[BaseThread]:
+        return [thread for thread in threading.enumerate() if isinstance(thread, BaseThread)]
+
+    with watch_events(watch, wake):
+        for thread in living():
+            thread.stop()
+        wait_for(lambda: len(caplog.messages) == 2)
+        assert "ended by an error" in caplog.messages[0]
+        assert "there again" in caplog.messages[1]
+        wake.clear()
+        (watch / "x").write_bytes(b"1")
+        woken(wake)
+    assert living() == []

@@ -50,7 +50,7 @@ def left_in_queue(server: Server, name: str, region: str = REGION) -> tuple[int,
 
 
 def test_relay_on_embedded(tmp_path: Path, launch: Launch) -> None:
-    """Whatever is dropped while it runs arrives with equal bytes and times; Ctrl-C ends it and leaves nothing."""
+    """D15. Whatever is dropped while it runs arrives with equal bytes and times; Ctrl-C ends it and leaves nothing."""
     program = launch(tmp_path, 3, sleepWatchLocalFolder=1).started()
     small = {f"many/{number % 7}/f{number:03}.csv": b"%d" % number * number for number in range(200)}
     odd = {

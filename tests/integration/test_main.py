@@ -181,7 +181,7 @@ def test_impossible_folders(tmp_path: Path, keys: dict[str, Any], said: tuple[st
     ],
 )
 def test_folder_without_permission(tmp_path: Path, folder: str, mode: int) -> None:
-    """A folder this user may not read or write is refused with 78 and what to do."""
+    """D4. A folder this user may not read or write is refused with 78 and what to do."""
     path = tmp_path / "state" / folder
     path.mkdir(parents=True)
     path.chmod(mode)
@@ -218,7 +218,7 @@ def test_a_started_program_says_what_it_does(tmp_path: Path, launch: Launch) -> 
 
 
 def test_folders_on_two_file_systems(tmp_path: Path) -> None:
-    """Files travel by rename: a queue on another file system is refused with 78 and the remedy."""
+    """D5. Files travel by rename: a queue on another file system is refused with 78 and the remedy."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare, to mount a file system")
     queued = tmp_path / "state" / "QueuedForUpload"

@@ -154,7 +154,7 @@ def test_a_folder_that_is_tidied_away_is_made_again(spool: Spool, take: Take, mo
 
 @pytest.mark.parametrize("instead", [None, "link", "folder"])
 def test_a_folder_that_left_watch_is_not_ours(spool: Spool, take: Take, tmp_path: Path, instead: str | None) -> None:
-    """Taken out of Watch between the look and the claim, and a link to it or another folder left in its place."""
+    """D27. Taken out of Watch between the look and the claim, and a link to it or another folder left in its place."""
     write(spool.watch.path / "d/a", b"mine")
     write(spool.watch.path / "b")
 

@@ -60,7 +60,7 @@ def test_settling_takes_its_time(world: World) -> None:
 
 @pytest.mark.parametrize("change", ["size", "time"])
 def test_a_change_starts_it_again(world: World, change: str) -> None:
-    """Size or time, either counts."""
+    """D6. Size or time, either counts."""
     judge = world.judge()
     judge()
     world.wait(4)
@@ -112,7 +112,7 @@ def test_the_minimum_age(world: World) -> None:
 
 @pytest.mark.parametrize("shift", [3600.0 * 24 * 365, -3600.0 * 24 * 365])
 def test_a_time_in_the_future_or_a_clock_set_back_keeps_no_file_for_ever(world: World, shift: float) -> None:
-    """Our own watch counts too, and it only goes forward."""
+    """D25. Our own watch counts too, and it only goes forward."""
     judge = world.judge(minimum_age=60.0, settle_seconds=0.0)
     world.touch(world.wall + abs(shift))
     judge()
@@ -134,7 +134,7 @@ def test_the_kernel_decides_where_it_knows(
 
 
 def test_where_the_kernel_does_not_say_time_decides(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another owner's file, a share: the settle time."""
+    """D13. Another owner's file, a share: the settle time."""
     monkeypatch.setattr(kernel, "is_being_written", lambda _fd: None)
     judge = world.judge(leases=True)
     assert not judge()

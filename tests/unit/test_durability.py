@@ -169,7 +169,7 @@ def test_files_of_two_file_systems_are_asked_by_themselves(
 
 
 def test_the_limit_of_open_files_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To 4,096 or what is allowed; never lowered; refused, it stays."""
+    """D22. To 4,096 or what is allowed; never lowered; refused, it stays."""
     import resource
 
     from pipeline import process

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import kernel, moves
 from pipeline.folders import Folder
 from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.moves import move
@@ -45,7 +46,7 @@ def test_a_move_keeps_the_file(pair: tuple[Folder, Folder]) -> None:
 
 
 def test_a_move_never_replaces(pair: tuple[Folder, Folder]) -> None:
-    """File, folder or dangling link of that name: the next version, and what was there stays."""
+    """D12. File, folder or dangling link of that name: the next version, and what was there stays."""
     one, two = pair
     write(two.path / "file", b"old")
     (two.path / "folder").mkdir()
@@ -60,6 +61,27 @@ def test_a_move_never_replaces(pair: tuple[Folder, Folder]) -> None:
         "link": "-> nowhere",
         "link-Version-2": b"new",
     }
+
+
+def test_a_file_system_that_takes_two_names_for_one(
+    pair: tuple[Folder, Folder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D29. Where `A` is `a`, its versions too, a name that a listing does not show is taken: on to the next version."""
+    one, two = pair
+    for name in ("A.txt", "A-VERSION-2.TXT"):
+        write(two.path / name, b"old")
+    write(one.path / "a.txt", b"new")
+    original = kernel.rename_noreplace
+
+    def folding(source_fd: int, source: str, target_fd: int, target: str, facilities: Facilities) -> None:
+        if target.casefold() in map(str.casefold, os.listdir(target_fd)):
+            raise FileExistsError(errno.EEXIST, "File exists", target)
+        original(source_fd, source, target_fd, target, facilities)
+
+    monkeypatch.setattr(kernel, "rename_noreplace", folding)
+    monkeypatch.setattr(moves, "_same_file", lambda *_: False)  # there, the name would be found
+    assert move(one, "a.txt", two, "a.txt") == "a-Version-3.txt"
+    assert tree(two.path) == {"A.txt": b"old", "A-VERSION-2.TXT": b"old", "a-Version-3.txt": b"new"}
 
 
 def test_versions_are_counted_on(pair: tuple[Folder, Folder]) -> None:

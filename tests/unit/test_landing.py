@@ -107,7 +107,7 @@ def test_two_drops_of_one_name_in_one_batch(machine: Machine) -> None:
 
 @pytest.mark.parametrize("taken", ["file", "folder", "link"])
 def test_nothing_is_overwritten(machine: Machine, tmp_path: Path, taken: str) -> None:
-    """Whatever has the name keeps it."""
+    """D12. Whatever has the name keeps it."""
     outside = write(tmp_path / "outside", b"outside")
     if taken == "file":
         write(machine.top / "a.csv", b"theirs")
@@ -237,7 +237,7 @@ def test_killed_at_every_step(machine: Machine, kill: Callable[[Machine], list[A
 
 
 def test_a_person_takes_the_file_before_it_was_noted(machine: Machine) -> None:
-    """Row without temporary file: it was published, and what was taken away does not come back."""
+    """D28. Row without temporary file: it was published, and what was taken away does not come back."""
     machine.kill(*after_rename(machine))
     (machine.top / "d/a").unlink()
     assert machine.landing.recover() == 1

@@ -45,7 +45,7 @@ def size(text: str) -> int:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_survive_encoding(raw: bytes) -> None:
-    """decode_path is the exact reverse of encode_path, whose text is ASCII."""
+    """E5. decode_path is the exact reverse of encode_path, whose text is ASCII."""
     path = raw.decode("utf-8", "surrogateescape")
     encoded = encode_path(path)
     assert encoded.isascii()
@@ -96,7 +96,7 @@ def test_key_table(folder: str, path: str, text: str, quoted: bool) -> None:
 
 
 def test_a_key_may_have_1024_bytes_and_no_more() -> None:
-    """The limit counts bytes of UTF-8, the folder included."""
+    """E7. The limit counts bytes of UTF-8, the folder included."""
     fits = "/".join(["é" * 127] * 4)  # 4 × 254 + 3 = 1019
     assert len(key_for("in12", fits).text.encode()) == KEY_LIMIT
     with pytest.raises(NameRefusedError, match="1025 bytes"):
@@ -145,7 +145,7 @@ def test_keys_that_are_never_asked_for(key: str) -> None:
     ],
 )
 def test_keys_are_never_decoded_twice(key: str, path: str) -> None:
-    """What only looks like `..` after another decoding is an ordinary name, and stays one."""
+    """E1. What only looks like `..` after another decoding is an ordinary name, and stays one."""
     assert checked_path(path_of_key("in", key)) == path
 
 
@@ -245,7 +245,7 @@ def test_next_version_table(name: str, taken: list[str], following: str) -> None
 @example("x" * 250 + ".csv", [], 12)
 @example("\U0001f600" * 63, [], 3)
 def test_versions_are_new_short_and_not_nested(name: str, others: list[str], count: int) -> None:
-    """Version after version is new, a file name of at most 255 bytes, and carries the number once."""
+    """D23. Version after version is new, a file name of at most 255 bytes, and carries the number once."""
     taken = {name, *others}
     for _ in range(count):
         version = next_version(name, taken)
@@ -264,7 +264,7 @@ def test_versions_are_new_short_and_not_nested(name: str, others: list[str], cou
 @example("a" + "\U0001f600" * 63)
 @example("a" + "é" * 120 + ".csv")
 def test_a_cut_never_splits_a_character(name: str) -> None:
-    """A name that is UTF-8 has versions that are UTF-8."""
+    """D23. A name that is UTF-8 has versions that are UTF-8."""
     assume(size(name) <= NAME_LIMIT)
     version = next_version(name, [name])
     assert version.encode()
@@ -287,7 +287,7 @@ def test_with_name(path: str, name: str, renamed: str) -> None:
 @given(st.text())
 @example("\x1b[31m\r\nforged \u202e \udcff")
 def test_printable_is_one_harmless_line(text: str) -> None:
-    """No control character, line end, direction mark or undecodable byte survives; plain text does."""
+    """E2. No control character, line end, direction mark or undecodable byte survives; plain text does."""
     shown = printable(text)
     assert shown.isprintable()
     shown.encode()

@@ -45,7 +45,7 @@ def everything(spool: Spool) -> list[bytes | str]:
 
 
 def test_names_go_on_in_the_order_of_arrival(spool: Spool) -> None:
-    """Drops of one name are numbered from those that are queued and those that were sent."""
+    """D11. Drops of one name are numbered from those that are queued and those that were sent."""
     assert claim(spool, "d/a.csv", b"1") == "d/a.csv"
     assert claim(spool, "d/a.csv", b"2") == "d/a-Version-2.csv"
     finish(spool, "d/a.csv")
@@ -64,7 +64,7 @@ def test_a_version_moved_back_is_counted_on(spool: Spool) -> None:
 
 
 def test_a_vanished_file_is_not_claimed(spool: Spool) -> None:
-    """FileNotFoundError, and nothing appears."""
+    """D9. FileNotFoundError, and nothing appears."""
     with pytest.raises(FileNotFoundError):
         spool.claim("a")
     assert everything(spool) == []
@@ -91,7 +91,7 @@ def test_only_one_takes_a_file(spool: Spool) -> None:
 
 @pytest.mark.parametrize("what", ["gone", "folder", "link", "pipe", "link/x", "file/x"])
 def test_only_files_are_taken(spool: Spool, tmp_path: Path, what: str) -> None:
-    """Never a link's target, a folder, a pipe that would block, nor a path through either."""
+    """D14. Never a link's target, a folder, a pipe that would block, nor a path through either."""
     top = spool.queued.path
     write(top / "file")
     write(tmp_path / "outside/x")
@@ -116,7 +116,7 @@ def test_a_replaced_file_is_not_finished(spool: Spool) -> None:
 
 
 def test_a_removed_file_is_not_finished(spool: Spool) -> None:
-    """A person took it away after it was announced."""
+    """D28. A person took it away after it was announced."""
     with spool.take(claim(spool, "a")) as queued:
         assert queued is not None
         (spool.queued.path / "a").unlink()
@@ -124,7 +124,7 @@ def test_a_removed_file_is_not_finished(spool: Spool) -> None:
 
 
 def test_a_finished_file_never_replaces_one_of_the_name(spool: Spool) -> None:
-    """Somebody put a file into UploadedToS3: both stay."""
+    """D12. Somebody put a file into UploadedToS3: both stay."""
     path = claim(spool, "a", b"ours")
     write(spool.uploaded.path / "a", b"theirs")
     assert finish(spool, path) == "a-Version-2"
@@ -178,7 +178,7 @@ def test_a_reason_is_never_without_its_file_being_kept(spool: Spool) -> None:
 
 
 def test_a_long_name_fails_with_its_reason(spool: Spool) -> None:
-    """A name of 255 bytes leaves no room for `.json`: it is set aside all the same."""
+    """D23. A name of 255 bytes leaves no room for `.json`: it is set aside all the same."""
     names = ["x" * 255, "x" * 254 + "y", "x" * 251, "x" * 250, "é" * 127]
     for name in names * 2:
         failed = fail(spool, claim(spool, name))

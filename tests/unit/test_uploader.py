@@ -275,7 +275,7 @@ def test_on_name_conflict_fail(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_during_its_upload(ingest: Ingest) -> None:
-    """The stale object is replaced, nobody was told of it, and the final content is announced once."""
+    """D8. The stale object is replaced, nobody was told of it, and the final content is announced once."""
     path = ingest.drop("a.csv", b"first")
     bodies = [b"second!", b"third, the last"]
 
@@ -312,7 +312,7 @@ def test_a_file_that_changes_while_it_is_read(ingest: Ingest) -> None:
 
 
 def test_a_file_that_is_being_written_waits(ingest: Ingest) -> None:
-    """Nothing is read while somebody writes; once the writer is gone the whole file goes."""
+    """D7. Nothing is read while somebody writes; once the writer is gone the whole file goes."""
     path = ingest.drop("a.csv", b"")
     assert facilities_of("kernel", ingest.root).lease, "run the tests on a local file system"
     with (ingest.root / "QueuedForUpload" / path).open("wb") as writer:
@@ -342,7 +342,7 @@ def test_a_change_of_mode_alone_sends_nothing_twice(ingest: Ingest) -> None:
 
 
 def test_a_move_that_fails_sends_no_second_message(ingest: Ingest) -> None:
-    """UploadedToS3 that cannot be written to for a while: the file waits, announced once."""
+    """D4. UploadedToS3 that cannot be written to for a while: the file waits, announced once."""
     path = ingest.drop("a.csv", b"content")
     taken = ingest.root / "UploadedToS3"
     failures = [OSError(errno.EACCES, "refused"), OSError(errno.EACCES, "refused")]
@@ -454,7 +454,7 @@ def test_a_file_that_can_never_go_is_set_aside_with_the_reason(ingest: Ingest) -
 
 
 def test_a_key_that_is_too_long_goes_to_failed(tmp_path: Path) -> None:
-    """No retry loop: 1,025 bytes can never be a key."""
+    """E8. No retry loop: 1,025 bytes can never be a key."""
     side = Ingest(tmp_path, folder="f" * 1000)
     side.send(side.drop("x" * 24, b"bad"), side.drop("x" * 23, b"good"))
     assert side.files("Failed")["x" * 24] == b"bad"
@@ -482,7 +482,7 @@ def test_a_version_whose_key_is_too_long_goes_to_failed(tmp_path: Path, room: in
 
 
 def test_another_file_of_the_same_name_is_never_taken_for_the_sent_one(ingest: Ingest) -> None:
-    """Replaced in QueuedForUpload after the lock: the new file stays, is sent as itself, and neither is lost."""
+    """D10. Replaced in QueuedForUpload after the lock: the new file stays, is sent as itself, and neither is lost."""
     path = ingest.drop("a.csv", b"first")
     top = ingest.root / "QueuedForUpload"
 
@@ -544,7 +544,7 @@ def test_a_file_in_other_hands_is_left_alone(ingest: Ingest) -> None:
 
 
 def test_hints_for_nothing_are_harmless(ingest: Ingest, tmp_path: Path) -> None:
-    """Gone, a folder, a link, a pipe: no request is made, nothing is opened that could block."""
+    """D9. Gone, a folder, a link, a pipe: no request is made, nothing is opened that could block."""
     top = tmp_path / "QueuedForUpload"
     (top / "folder").mkdir()
     (tmp_path / "secret").write_bytes(b"secret")

@@ -94,7 +94,7 @@ def side(tmp_path: Path) -> Iterator[Side]:
 
 
 def test_complete_files_are_claimed_and_offered(side: Side) -> None:
-    """At any depth, empty ones and odd names too, more than one batch of them; each once."""
+    """D15. At any depth, empty ones and odd names too, more than one batch of them; each once."""
     names = ["a", "d/e/b", "\n", "é \udcff", *(f"many/{number}" for number in range(300))]
     for name in names:
         write(side.watch / name, name.encode("utf-8", "surrogateescape"))
@@ -109,7 +109,7 @@ def test_complete_files_are_claimed_and_offered(side: Side) -> None:
 @pytest.mark.parametrize("kind", ["kernel", "portable"])
 @pytest.mark.parametrize("durable", [True, False])
 def test_batches_are_bounded_by_what_is_open(tmp_path: Path, kind: str, durable: bool) -> None:
-    """Files in folders of their own, more than a batch has room for: each is taken, and nothing stays open."""
+    """D22. Files in folders of their own, more than a batch has room for: each is taken, and nothing stays open."""
     side = Side(tmp_path, kind=kind, batch=16)
     for folder in (side.spool.watch, side.spool.queued):
         folder.durable = durable
@@ -189,7 +189,7 @@ def test_what_stays_is_counted(side: Side) -> None:
 
 
 def test_a_file_that_is_being_written_stays(side: Side) -> None:
-    """It counts as pending, nobody is told, and it is taken once its writer has closed it."""
+    """D6. It counts as pending, nobody is told, and it is taken once its writer has closed it."""
     if not side.spool.watch.facilities.lease:
         pytest.skip("this file system does not say who writes")
     with (side.watch / "a").open("wb") as writer:
@@ -206,7 +206,7 @@ def test_a_file_that_is_being_written_stays(side: Side) -> None:
     [".hidden", "a.tmp", "a.part", "a.partial", "a.crdownload", "a.filepart", "~$a.docx", "a~", "a.swp", ".git/config"],
 )
 def test_ignored_names_are_left_alone(side: Side, name: str) -> None:
-    """By default; in every component."""
+    """E6. By default; in every component."""
     write(side.watch / name)
     write(side.watch / "a.tmp.csv")
     assert side.scan() == 1
@@ -216,7 +216,7 @@ def test_ignored_names_are_left_alone(side: Side, name: str) -> None:
 
 
 def test_links_pipes_and_folders_are_never_taken(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A link to a secret is not sent, a pipe does not block, and each is told of once."""
+    """D14. A link to a secret is not sent, a pipe does not block, and each is told of once."""
     secret = write(tmp_path / "secret", b"secret")
     (side.watch / "link").symlink_to(secret)
     (side.watch / "through").symlink_to(tmp_path)
@@ -231,7 +231,7 @@ def test_links_pipes_and_folders_are_never_taken(side: Side, tmp_path: Path, cap
 
 
 def test_a_file_that_vanishes_is_nothing(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taken away between the look and the move: the others go on."""
+    """D9. Taken away between the look and the move: the others go on."""
     for name in ("a", "b"):
         write(side.watch / name)
     original = kernel.rename_noreplace
@@ -387,7 +387,7 @@ def test_a_folder_that_cannot_be_made_durable_ends_no_scan(
 def test_only_what_was_judged_is_claimed(
     side: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    """Between the look and the move another file, a link or more bytes came: it is left for the next look."""
+    """D8. Between the look and the move another file, a link or more bytes came: it is left for the next look."""
     side.spool.watch.durable = True
     judged = write(side.watch / "a").stat()
     original = os.fsync
@@ -416,7 +416,7 @@ def test_only_what_was_judged_is_claimed(
 
 
 def test_only_files_are_offered(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A link or a pipe in QueuedForUpload is told of once and keeps nothing from ending."""
+    """D14. A link or a pipe in QueuedForUpload is told of once and keeps nothing from ending."""
     (side.queued / "link").symlink_to(write(tmp_path / "secret"))
     os.mkfifo(side.queued / "pipe")
     for _ in range(2):
@@ -451,7 +451,7 @@ def test_a_folder_that_cannot_be_read_is_told_once(
 @pytest.mark.parametrize("name", ["Watch", "Queued", "Uploaded", "Failed"])
 @pytest.mark.parametrize("replaced", [True, False])
 def test_a_removed_folder_is_noticed(side: Side, tmp_path: Path, name: str, replaced: bool) -> None:
-    """Moved away, whether or not another has its path."""
+    """D21. Moved away, whether or not another has its path."""
     assert side.watcher.removed() == []
     (tmp_path / name).rename(tmp_path / "away")
     if replaced:
@@ -460,7 +460,7 @@ def test_a_removed_folder_is_noticed(side: Side, tmp_path: Path, name: str, repl
 
 
 def test_a_watcher_of_a_removed_folder_ends(side: Side, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With one line that names it, and a code that makes another process take its place."""
+    """D21. With one line that names it, and a code that makes another process take its place."""
     from pipeline.roles.watcher import _loop
 
     (tmp_path / "Uploaded").rmdir()
@@ -512,7 +512,7 @@ def test_all_is_offered_again_once_they_have_nothing(side: Side, empty: bool, sw
 
 
 def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
-    """Whichever folder was removed, the next process has it again."""
+    """D21. Whichever folder was removed, the next process has it again."""
     from pipeline.roles.spool import open_spool
 
     paths = {name: tmp_path / "x" / name for name in ("watch", "queued", "uploaded", "failed")}
