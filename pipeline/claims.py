@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from pipeline import kernel
 from pipeline.durability import Durability
-from pipeline.folders import is_regular
+from pipeline.folders import TOO_MANY_OPEN, is_regular
 from pipeline.names import within
 from pipeline.parents import Parents
 from pipeline.spool import Spool
@@ -129,7 +129,10 @@ class Claims:
         except FileNotFoundError:
             log.info("vanished from Watch before it was taken: %s", path)
         except OSError as error:
-            self._tell(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
+            if error.errno in TOO_MANY_OPEN:  # what is true of every file is said once
+                self._tell("", f"files cannot be moved to QueuedForUpload, they wait: {error.strerror}")
+            else:
+                self._tell(path, f"cannot be moved to QueuedForUpload, it waits: {error}")
             self.changed += error.errno == errno.EBUSY  # while it was copied to another file system
         return None
 

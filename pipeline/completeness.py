@@ -38,11 +38,11 @@ class Completeness:
         """Whether the open file at `path` is complete now. One that the kernel answers for needs no memory."""
         # A clock that jumped, or an mtime in the future, must not keep a file for ever: our own watch counts too.
         young = self._wall() - status.st_mtime < self._minimum_age
-        if young and self._clock() - self._note(path, status).first < self._minimum_age:
+        if young and self._note(path, status).first + self._minimum_age > self._clock():
             return False
         written = kernel.is_being_written(fd) if self._leases else None
         if written is None:
-            return self._clock() - self._note(path, status).still_since >= self._settle
+            return self._note(path, status).still_since + self._settle <= self._clock()
         return not written
 
     def end_look(self) -> None:

@@ -55,16 +55,9 @@ def _ask_for_no_departures() -> None:
     """Hear of what is moved into Watch, not of what leaves it, which is mostly what was claimed.
 
     watchdog keeps the first half of a rename for half a second, to pair it with the other, and all that follows it: a
-    file dropped right after a claim would be heard half a second late. Here a pair means nothing. watchdog 6 loses its
-    way among folders without the first half, so there it is only not held back.
+    file dropped right after a claim would be heard half a second late. Here a pair means nothing.
     """
-    if sys.platform != "linux":
-        return
-    try:
-        importlib.import_module("watchdog.observers.inotify_move_event_grouper")  # of watchdog 7
-    except ModuleNotFoundError:
-        importlib.import_module("watchdog.observers.inotify_buffer").InotifyBuffer.delay = 0.0
-    else:
+    if sys.platform == "linux":
         constants = importlib.import_module("watchdog.observers.inotify_c").InotifyConstants
         constants.IN_MOVE = constants.IN_MOVED_TO
 

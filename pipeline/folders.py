@@ -24,7 +24,8 @@ _FOLDER_MODE, _OWN_FOLDER_MODE = 0o750, 0o700
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
-_SIDE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
+_SIDE_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, *TOO_MANY_OPEN)
 """What will be true for every other file as well; anything else may be this file's own name or folder."""
 
 

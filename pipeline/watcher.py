@@ -12,7 +12,7 @@ from pipeline.backlog import Backlog
 from pipeline.claims import Candidate, Claims
 from pipeline.completeness import Completeness
 from pipeline.durability import Durability
-from pipeline.folders import is_regular
+from pipeline.folders import TOO_MANY_OPEN, is_regular
 from pipeline.names import within
 from pipeline.offers import Offers
 from pipeline.selection import Selection
@@ -57,7 +57,7 @@ class Watcher:
         self.left = 0.0
         """The share of what the last look saw that it did not take."""
         self.limited = False
-        """Whether files wait in Watch because enough of them lie in QueuedForUpload."""
+        """Whether files wait in Watch because enough of them lie in QueuedForUpload, or are open."""
         self._seen = self._taken = 0
 
     def scan(self) -> int:
@@ -113,17 +113,25 @@ class Watcher:
             if self._held:
                 self.limited = True
                 return True
-            self._look(batch, file.head, file.name)
+            try:
+                self._look(batch, file.head, file.name)
+            except OSError as error:
+                self._held, self.limited = file, not batch.files  # those in the batch give theirs back
+                self._told.warn("", f"no more files can be opened, they wait: {error.strerror}; raise that limit")
+                return True
             if batch.weight() >= room:
                 return True
         return False
 
     def _look(self, batch: Claims, head: str, name: str) -> None:
+        """OSError (EMFILE, ENFILE) where no more files can be open."""
         try:
             fd = batch.open(head, name)
         except FileNotFoundError:
             return
         except OSError as error:
+            if error.errno in TOO_MANY_OPEN:
+                raise
             problem = f"cannot be opened, it waits: {error.strerror}; let this user read it"
             self._told.warn(within(head, name), problem)
             return

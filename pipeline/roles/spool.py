@@ -1,6 +1,9 @@
 """The folders of the ingest side, opened for a process."""
 
 import contextlib
+import logging
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,23 +12,50 @@ from app_properties import Settings
 from pipeline import kernel, values
 from pipeline.crossing import recover
 from pipeline.folders import Folder, probe_within
+from pipeline.process import Stop
 from pipeline.spool import Spool
 
+log = logging.getLogger(__name__)
 
-def open_spool(settings: Settings) -> Spool:
-    """Watch, QueuedForUpload, UploadedToS3 and Failed; what is missing is made, moves that were cut off are ended."""
+_LONGEST_SECONDS = 5.0
+"""Between two tries; a person who mends a folder waits for it."""
+
+
+def open_spool(settings: Settings, stop: Stop) -> Spool:
+    """Watch, QueuedForUpload, UploadedToS3 and Failed; what is missing is made, moves that were cut off are ended.
+
+    A folder that cannot be used any more, as it could at the start, is waited for. StopRequested if the program is to
+    stop meanwhile.
+    """
+    failures = 0
+    while True:
+        try:
+            return _open(settings)
+        except OSError as error:
+            failures += 1
+            problem = "waiting: %s cannot be used: %s; let this user write to it"
+            where = error.filename if os.path.isabs(str(error.filename)) else settings.queued
+            log.log(logging.ERROR if failures == 1 else logging.DEBUG, problem, where, error.strerror)
+        with stop.waiting():
+            time.sleep(min(_LONGEST_SECONDS, failures))
+
+
+def _open(settings: Settings) -> Spool:
     paths = (settings.watch, settings.queued, settings.uploaded, settings.failed)
     for path in paths:  # there since the start, unless somebody removed one meanwhile
         path.mkdir(mode=0o750, parents=True, exist_ok=True)
     crosses = settings.cross_device_moves
     # Where they must not cross, all share the file system of one.
     facilities = _of_each(paths) if crosses else [probe_within(settings.queued)] * len(paths)
-    watch, queued, uploaded, failed = (
-        Folder(path, durable=settings.durable, facilities=found, takes_copies=crosses)
-        for path, found in zip(paths, facilities, strict=True)
-    )
-    for target in (queued, uploaded, failed) if crosses else ():
-        recover(target, (watch, queued))
+    with contextlib.ExitStack() as opened:
+        folders = []
+        for path, found in zip(paths, facilities, strict=True):
+            folders.append(Folder(path, durable=settings.durable, facilities=found, takes_copies=crosses))
+            opened.callback(folders[-1].close)
+        watch, queued, uploaded, failed = folders
+        for target in (queued, uploaded, failed) if crosses else ():
+            recover(target, (watch, queued))
+        opened.pop_all()  # they stay open
     return Spool(watch, queued, uploaded, failed, keeps_names=settings.on_name_conflict != values.VERSION)
 
 

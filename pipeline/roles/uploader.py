@@ -22,7 +22,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
     store, messages = connect(context, stop, settings.upload_concurrency, writes=True)
     if abandoned := store.abandon_uploads(settings.multipart_max_age_hours * 3600):
         log.info("aborted %d multipart uploads that an earlier run left", abandoned)
-    spool = open_spool(settings)
+    spool = open_spool(settings, stop)
     believed = spool.queued.facilities.lease and settings.completion_check == "auto"
     uploader = Uploader(
         spool,

@@ -35,7 +35,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
     """Watch until SIGTERM; with `once` until Watch and QueuedForUpload are empty."""
     settings = context.settings
     link.shared.cancel_join_thread()  # what is lost with the queue lies in QueuedForUpload
-    spool = open_spool(settings)
+    spool = open_spool(settings, stop)
     log.info("kernel       %s", spool.watch.facilities.describe())
     leases = spool.watch.facilities.lease and settings.completion_check == "auto"
     offers = Offers(spool, functools.partial(_offer, link.shared), condemned=link.condemned, report=link.report)

@@ -307,7 +307,7 @@ def test_a_file_with_the_older_keys_alone(tmp_path: Path, start: Start, make: An
 
 
 def test_watch_on_another_file_system(tmp_path: Path, launch: Launch) -> None:
-    """Copied where it was renamed before: with equal bytes and times, and Watch holds nothing of the program."""
+    """D5. Copied where it was renamed before: with equal bytes and times, and Watch holds nothing of the program."""
     place = another_file_system(tmp_path)
     if place is None:
         pytest.skip("there is only one file system that can be written to")

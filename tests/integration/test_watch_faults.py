@@ -98,6 +98,24 @@ def test_d04_folders_that_may_not_be_written(tmp_path: Path) -> None:
         program.end()
 
 
+def test_d04_a_folder_that_may_not_be_written_when_a_process_starts_again(tmp_path: Path) -> None:
+    """D4. It says so, waits, and goes on: whoever mends the folder need not know of the program."""
+    program = Program(write_properties(tmp_path, sleepWatchLocalFolder=INTERVAL), 3, prefix=unprivileged())
+    try:
+        arrive(program, expected := drop(program.started().watch, {"first": b"1"}))
+        (program.state / "QueuedForUpload/.relay").rmdir()  # in which a process tries what it can do there
+        (program.state / "QueuedForUpload").chmod(0o550)
+        os.kill(program.roles()["watcher"], signal.SIGKILL)
+        wait_for(partial(lines, program, " E ", "QueuedForUpload", "let this user write"), explain=program.output)
+        expected |= drop(program.watch, {"file": b"1"})
+        (program.state / "QueuedForUpload").chmod(0o750)
+        arrive(program, expected, 30)
+        assert "Traceback" not in program.log()
+        assert program.stopped() == 0
+    finally:
+        program.end()
+
+
 def test_d07_d08_d09_d10_d28_changed_between_claim_and_upload(relay: Relay) -> None:
     """D7, D8, D9, D10, D28. Written on, overwritten, removed, replaced, taken away: what is there at last counts."""
     names = ("written", "overwritten", "cut", "removed", "replaced", "taken")
@@ -376,4 +394,5 @@ def test_d22_few_descriptors(tmp_path: Path, launch: Launch) -> None:
     arrive(program, expected, 30)
     assert program.roles()["watcher"] == pid
     assert "Traceback" not in program.log()
+    assert len(lines(program, " W ")) < 10, "told of each file"
     assert program.stopped() == 0

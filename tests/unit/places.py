@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from pipeline import kernel
 from pipeline.folders import Folder
 from pipeline.kernel import Facilities, probe
+from pipeline.process import Stop
 
 PORTABLE = Facilities()
 _OTHERS = ("/dev/shm", "/tmp", "/var/tmp", "/run")
@@ -82,3 +86,8 @@ def no_rename_between(patch: pytest.MonkeyPatch, near: Path) -> None:
         original(source_fd, source, target_fd, target, facilities)
 
     patch.setattr(kernel, "rename_noreplace", rename)
+
+
+def never_stopped() -> Stop:
+    """For whoever may wait for something to be mended: nobody asks the program to stop."""
+    return cast(Stop, SimpleNamespace(requested=False, waiting=contextlib.nullcontext))

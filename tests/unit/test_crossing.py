@@ -469,7 +469,7 @@ def reset(far: Far, body: bytes) -> None:
 
 
 def test_a_kill_at_any_point_leaves_one_file(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before every effect of the move, and again before every effect of the recovery; then it is moved on."""
+    """D5. Before every effect of the move, and again before every effect of the recovery; then it is moved on."""
     body, killer, number, ends = b"content" * 100, Killer(monkeypatch), 1, set()
     reset(far, body)
     while killer.before(number, far.move):

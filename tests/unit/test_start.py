@@ -22,7 +22,7 @@ from pipeline.locks import lock_side
 from pipeline.moves import move
 from pipeline.ports import EXIT_CONFIG, StartupError
 from pipeline.roles.spool import open_spool
-from tests.unit.places import another_file_system, no_rename_between, tree, write
+from tests.unit.places import another_file_system, never_stopped, no_rename_between, tree, write
 
 KEYS = "folderToWatch=Watch\nfolderForDownloadedFiles=Down\n"
 
@@ -196,13 +196,13 @@ def test_each_folder_has_what_its_file_system_offers(tmp_path: Path, monkeypatch
         return has[path.name if path.name in has else path.parent.name]
 
     monkeypatch.setattr(kernel, "probe", probe)
-    spool = open_spool(settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n"))
+    spool = open_spool(settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n"), never_stopped())
     assert spool.watch.facilities == Facilities(noreplace=True, beneath=True, lease=True)
     for folder in (spool.queued, spool.uploaded, spool.failed):
         assert folder.facilities == has[folder.path.name]
         assert folder.takes_copies
     assert os.listdir(spool.watch.path) == []
-    spool = open_spool(settings_of(tmp_path))
+    spool = open_spool(settings_of(tmp_path), never_stopped())
     assert spool.watch.facilities == spool.failed.facilities == has["QueuedForUpload"]
     assert not spool.queued.takes_copies
 
@@ -216,7 +216,7 @@ def test_a_process_ends_the_moves_that_a_kill_cut_off(
 ) -> None:
     """Before it has anything to do: the copy has its name, and the file that was copied goes."""
     settings = settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n")
-    open_spool(settings)
+    open_spool(settings, never_stopped())
     folders = {name: Folder(tmp_path / "state" / name, takes_copies=True) for name in (source, target)}
     write(folders[source].path / "a")
     with monkeypatch.context() as patch:
@@ -225,7 +225,7 @@ def test_a_process_ends_the_moves_that_a_kill_cut_off(
         with pytest.raises(SystemExit):
             move(folders[source], "a", folders[target], "a")
     assert tree(folders[source].path) == {"a": b"content"}
-    open_spool(settings)
+    open_spool(settings, never_stopped())
     assert tree(folders[source].path) == {}
     assert tree(folders[target].path) == {"a": b"content"}
 

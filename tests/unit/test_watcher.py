@@ -26,7 +26,7 @@ from pipeline.selection import Selection
 from pipeline.spool import Spool
 from pipeline.values import VERSION
 from pipeline.watcher import Watcher
-from tests.unit.places import make, no_rename_between, note_fsyncs, tree, write
+from tests.unit.places import make, never_stopped, no_rename_between, note_fsyncs, tree, write
 
 
 class Side:
@@ -517,7 +517,7 @@ def test_a_restart_makes_what_is_missing(tmp_path: Path) -> None:
 
     paths = {name: tmp_path / "x" / name for name in ("watch", "queued", "uploaded", "failed")}
     settings = SimpleNamespace(durable=False, cross_device_moves=False, on_name_conflict=VERSION, **paths)
-    spool = open_spool(cast(Settings, settings))
+    spool = open_spool(cast(Settings, settings), never_stopped())
     assert [folder.is_current() for folder in (spool.watch, spool.queued, spool.uploaded, spool.failed)] == [True] * 4
 
 
