@@ -67,7 +67,7 @@ class Relay(RuleBasedStateMachine):
 
     kind: ClassVar = "kernel"
     """Or "portable": what the kernel offers beyond POSIX is not used."""
-    in_order: ClassVar = False
+    in_order: ClassVar = True
     """Whether versions of one name have to be announced in the order in which they came."""
     tally: ClassVar[Counter[str]] = Counter()
     """What was done, of everything that was tried."""
