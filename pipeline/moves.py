@@ -57,6 +57,20 @@ def finish_move(source: Folder, path: str, target: Folder) -> bool:
     return found
 
 
+def finish_arrival(target: Folder, path: str, source: Folder) -> None:
+    """The same, seen from where the file is now: the name that its move left in `source` goes.
+
+    Unlinking sets ctime, by which a drop is known: it comes before anybody is told of it, not between two tries.
+    """
+    status = None if target.facilities.noreplace else target.status(path)
+    if status is None or status.st_nlink == 1 or not source.beside(path):
+        return
+    with target.parent(path) as place, source.parent(path) as origin:
+        left = _linked_before(place, origin, target.facilities)
+        if left is not None:
+            _unlink_moved(Place(origin.fd, left), place)
+
+
 def write_new(place: Place, text: str) -> None:
     """A new file, durably; FileExistsError if the name is taken. What cannot be written whole is removed."""
     fd = os.open(place.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640, dir_fd=place.fd)

@@ -16,7 +16,7 @@ from itertools import islice
 from pipeline.drop import Fingerprint
 from pipeline.folders import Folder, fingerprint_of, is_regular
 from pipeline.kernel import try_lock
-from pipeline.moves import finish_move, move, write_new
+from pipeline.moves import finish_arrival, finish_move, move, write_new
 from pipeline.names import earlier_versions, next_version, reason_name, split_version, with_name
 
 REASONS = ".reason"
@@ -107,6 +107,7 @@ class Spool:
         """Open and lock a queued file; None if it is gone, no regular file, or in another's hands.
 
         A finish or fail that was cut off between link and unlink is finished: that file is not in the queue either.
+        So is a claim or a new number: whoever has the file open knows it by its last name alone.
         """
         try:
             queued = Queued(path, self.queued.open(path))
@@ -117,6 +118,8 @@ class Spool:
         try:
             taken = is_regular(os.fstat(queued.fd)) and try_lock(queued.fd) and self.still_there(queued)
             if taken and not any(finish_move(self.queued, path, folder) for folder in (self.uploaded, self.failed)):
+                for folder in (self.watch, self.queued):
+                    finish_arrival(self.queued, path, folder)
                 return queued
         except BaseException:
             queued.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import flow, kills, many, mode4, mutants
+from tests.chaos import explore, flow, kills, many, mode4, mutants
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 
@@ -29,7 +29,7 @@ def main() -> int:
     storm = proofs.add_parser("kills", help="files flow while processes are killed at random")
     storm.add_argument("--files", type=int, default=2000)
     storm.add_argument("--kills", type=int, default=200)
-    storm.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="a broken program, which must be caught")
+    storm.add_argument("--mutant", choices=mutants.IN_KILLS, help="a broken program, which must be caught")
     calm = proofs.add_parser("flow", help="one folder of mixed files, copied into Watch, arrives on the other side")
     calm.add_argument("--endpoint", choices=sorted(flow.ENDPOINTS), required=True)
     calm.add_argument("--files", type=int, default=500)
@@ -40,7 +40,14 @@ def main() -> int:
     crowd = proofs.add_parser("many", help="many files in many folders: order, and memory that does not grow")
     crowd.add_argument("--files", type=int, default=200_000)
     crowd.add_argument("--folders", type=int, default=2_000)
-    for proof in (storm, calm, soak, crowd):
+    machine = proofs.add_parser("machine", help="a user, kills at every instant and a model, in one process")
+    machine.add_argument("--steps", type=int, default=5000, help="with each of the facilities")
+    machine.add_argument(
+        "--kind", choices=explore.KINDS, action="append", help="of what the kernel offers; default: both"
+    )
+    machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
+    machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help="a broken program, which must be caught")
+    for proof in (storm, calm, soak, crowd, machine):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -81,11 +88,25 @@ def _many(folder: Path, options: argparse.Namespace) -> many.Outcome:
     return many.run(folder, files=options.files, folders=options.folders)
 
 
+def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
+    kinds = options.kind or explore.KINDS
+    words = ["--steps", str(options.steps), "--seed", str(options.seed), *(f"--kind={kind}" for kind in kinds)]
+    words += ["--no-reduce"] if options.no_reduce else []
+    broken = f" --mutant {options.mutant}" if options.mutant else ""
+    print(f"replay: python -m tests.chaos machine {' '.join(words)}{broken}", flush=True)
+    if options.mutant is None:
+        return explore.run(options.steps, options.seed, kinds, reduce=not options.no_reduce)
+    done = explore.run_mutant(options.mutant, folder, words)
+    print(done.stdout + done.stderr)
+    return explore.Outcome(violations=[f"{options.mutant} was caught"] if done.returncode else [])
+
+
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "flow": _flow,
     "kills": _kills,
     "many": _many,
     "mode4": _mode4,
+    "machine": _machine,
 }
 
 

@@ -27,11 +27,51 @@ MUTANTS = {
         "new = [True] * len(rows)",
     ),
     "move-before-send": Mutant(
-        "pipeline/uploader.py",
+        "pipeline/announcer.py",
         "        new = [each for each in sent if each.drop.id not in self._announced]\n",
         "        new = [each for each in sent if self._spool.finish(each.queued)]\n",
     ),
+    "replacing-claim": Mutant(
+        "pipeline/claims.py",
+        "            if place is not None and self._move(item, place):\n",
+        "            target = self._queued.make(item.head)\n"
+        "            if target is not None:\n"
+        "                source = self._watch.open(item.head)\n"
+        "                os.rename(item.name, item.name, src_dir_fd=source, dst_dir_fd=target)\n",
+    ),
+    "no-order": Mutant(
+        "pipeline/spool.py",
+        "        return with_name(path, name.stem + name.suffix), name.number\n",
+        "        return path, 1\n",
+    ),
+    "no-lease": Mutant(
+        "pipeline/completeness.py",
+        "        return not written\n",
+        "        return True\n",
+    ),
+    "any-object-is-ours": Mutant(
+        "pipeline/storing.py",
+        "if found is not None and found.metadata.get(DROP_ID) == drop.id:",
+        "if found is not None:",
+    ),
+    "no-doubt": Mutant(
+        "pipeline/landing.py",
+        '        if row.state == "publishing":\n',
+        "        if False:\n",
+    ),
 }
+IN_KILLS = ("move-before-send", "no-ledger", "no-lock")
+"""Those that show when processes are killed at random times."""
+IN_MACHINE = (
+    "any-object-is-ours",
+    "move-before-send",
+    "no-doubt",
+    "no-ledger",
+    "no-lease",
+    "no-order",
+    "replacing-claim",
+)
+"""Those that show in one process: it has nobody to lock out."""
 
 
 def make(name: str, folder: Path) -> Path:

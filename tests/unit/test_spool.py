@@ -211,11 +211,41 @@ def test_an_interrupted_finish_is_not_sent_again(linked: Spool, end: str, name: 
 def test_an_interrupted_claim_of_a_sent_file_is_finished(linked: Spool, end: str) -> None:
     """The queued name went all its way before Watch was looked at again: no second copy."""
     path = write(linked.watch.path / "d/a")
-    os.link(path, write(linked.queued.path / "d/x").with_name("a"))
-    (finish if end == "uploaded" else fail)(linked, "d/a")
+    target = getattr(linked, end).path
+    (target / "d").mkdir()
+    os.link(path, target / "d/a")
     assert linked.claim("d/a") is None
-    assert everything(linked) == [b"content"] * 2  # the other is d/x
-    assert tree(linked.watch.path) == {}
+    assert everything(linked) == [b"content"]
+    assert tree(target) == {"d/a": b"content"}
+
+
+@pytest.mark.parametrize("where", ["watch", "queued"])
+@pytest.mark.parametrize("name", ["d/a", "d/a-Version-2"])
+def test_a_file_is_taken_with_one_name(linked: Spool, where: str, name: str) -> None:
+    """A claim or a new number cut off between link and unlink is finished first: its unlink would make a new drop."""
+    path = write(linked.queued.path / "d/a-Version-3")
+    left = getattr(linked, where).path / name
+    left.parent.mkdir(exist_ok=True)
+    os.link(path, left)
+    with linked.take("d/a-Version-3") as queued:
+        assert queued is not None
+        seen = queued.fingerprint()
+        assert not left.exists()
+        with pytest.raises(FileNotFoundError):
+            linked.claim(name)
+        assert queued.fingerprint() == seen
+    assert tree(linked.queued.path) == {"d/a-Version-3": b"content"}
+
+
+def test_a_name_somebody_gave_the_file_is_no_leftover(linked: Spool, tmp_path: Path) -> None:
+    """Links elsewhere, and in Watch under another name, stay."""
+    path = write(linked.queued.path / "d/a")
+    others = [write(linked.watch.path / "d/x").with_name("b"), linked.watch.path / "a", tmp_path / "a"]
+    for other in others:
+        os.link(path, other)
+    with linked.take("d/a") as queued:
+        assert queued is not None
+    assert all(other.exists() for other in others)
 
 
 def test_a_link_somebody_made_is_sent(spool: Spool, tmp_path: Path) -> None:

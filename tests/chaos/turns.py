@@ -1,0 +1,114 @@
+"""The program without its threads: what it gives to pools and batches is done in turn, in an order that is said.
+
+So a run can be repeated exactly, and an exception that stands for the end of the process ends all of it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from tests import fakes
+
+
+class Turns:
+    """What is waiting to be done."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+
+    def add(self, work: Callable[[], Any]) -> Future[Any]:
+        """Do it in a turn of its own; the future has its outcome."""
+        future: Future[Any] = Future()
+        self._waiting.append(lambda: _settle(future, work))
+        return future
+
+    def run(self, rng: random.Random | None = None) -> None:
+        """Until nothing waits: the first comes first, or whichever `rng` picks."""
+        while self._waiting:
+            self._waiting.pop(rng.randrange(len(self._waiting)) if rng else 0)()
+
+    def forget(self) -> None:
+        """What waits is never done: its process has ended."""
+        self._waiting.clear()
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of every pool, batch and transfer thread of the modules that are loaded."""
+        patch.setattr(fakes, "_begun", self.add)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("pipeline.") and hasattr(module, "ThreadPoolExecutor"):
+                patch.setattr(module, "ThreadPoolExecutor", lambda *_size_and_name: _Pool(self))
+            if name.startswith("pipeline.") and name != "pipeline.batcher" and hasattr(module, "Batcher"):
+                patch.setattr(module, "Batcher", lambda flush, size, *_times, **_ways: _Batches(self, flush, size))
+
+
+class _Pool:
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    def submit(self, work: Callable[..., Any], *values: Any, **named: Any) -> Future[Any]:
+        return self._turns.add(lambda: work(*values, **named))
+
+    def map(self, work: Callable[[Any], Any], values: Iterable[Any]) -> list[Any]:
+        return [work(value) for value in values]
+
+    def shutdown(self, **_how: bool) -> None:
+        """There is nothing to end."""
+
+
+class _Batches:
+    """A batcher whose batch is whatever came before its turn."""
+
+    def __init__(self, turns: Turns, flush: Callable[[Sequence[Any]], Sequence[Any]], size: int) -> None:
+        self._turns, self._flush, self._size = turns, flush, size
+        self._waiting: list[tuple[Any, Future[Any]]] = []
+
+    def submit(self, item: Any) -> Future[Any]:
+        future = _Batched(self.flush_all)
+        self._waiting.append((item, future))
+        self._turns.add(self.flush_all)
+        return future
+
+    def flush_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
+            outcomes: Sequence[Any]
+            try:
+                outcomes = self._flush([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001  # not hidden: every future raises it
+                outcomes = [error] * len(batch)
+            for (_, future), outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+    def close(self) -> None:
+        self.flush_all()
+
+
+class _Batched(Future[Any]):
+    """Whoever waits for it makes its batch go: nobody else could."""
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        super().__init__()
+        self._make_go = flush
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self._make_go()
+        return super().result(timeout)
+
+
+def _settle(future: Future[Any], work: Callable[[], Any]) -> None:
+    try:
+        outcome = work()
+    except Exception as error:  # noqa: BLE001  # not hidden: whoever waits for the future raises it
+        future.set_exception(error)
+    else:
+        future.set_result(outcome)
