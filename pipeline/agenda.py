@@ -80,22 +80,27 @@ class Agenda:
                 return True
             return False
 
-    def shelve(self, path: str) -> None:
-        """The large file in hand waits for a place; if there is one by now, it is due."""
+    def shelve(self, path: str) -> list[str]:
+        """The large file in hand waits for a place; if there is one by now, it is in hand still, to be started anew."""
         with self._lock:
             if len(self._large) < self._large_places:
-                self._set_aside(path, Again(path))
-                return
+                self._large.add(path)
+                return [path]
             self._waiting[path] = self._in_hand.pop(path)
             self._shelf.append(path)
             self._tell_if_none()
+            return []
 
-    def defer(self, path: str) -> None:
-        """The file in hand has to wait for an earlier one of its name, which another process has."""
+    def defer(self, path: str) -> list[str]:
+        """The file in hand has to wait for an earlier one of its name, which another process has.
+
+        A large one gives its place up; what may be started in it is in hand now.
+        """
         with self._lock:
             line = self._lines[self._in_hand[path]]
-            self._set_aside(path, Again(path, line.patience))
+            again = Again(path, line.patience)
             line.patience = min(2 * line.patience, max(_LONGEST, len(self._later) / _LOOKS))
+        return self.end(path, again)
 
     def end(self, path: str, again: Again | None) -> list[str]:
         """The file is no longer in hand: settled, or to be tried again, perhaps under another name.
@@ -160,7 +165,8 @@ class Agenda:
     def _set_aside(self, path: str, again: Again) -> None:
         """It waits in its line again, which has its time."""
         name = self._in_hand.pop(path)
-        self._queue(name, self._line_of(again.path)[1], again.path)
+        if again.path not in self._waiting:  # it may have been offered under its new name meanwhile
+            self._queue(name, self._line_of(again.path)[1], again.path)
         heapq.heappush(self._later, (time.monotonic() + again.seconds, name))
         self._tell_if_none()
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -87,7 +88,7 @@ class Announcer:
 
     def submit(self, sent: Sent) -> None:
         """Announce it, with others, and move it then."""
-        self._batcher.submit(sent)
+        self._batcher.submit(sent).add_done_callback(_tell_error)
 
     def close(self) -> None:
         """End the threads, once nothing is under way."""
@@ -136,3 +137,9 @@ class Announcer:
     def _message(self, sent: Sent) -> Message:
         route, now = self._route, time.time_ns()
         return announce(sent.stored, self._bucket, sent.drop.origin, route.form, region=route.region, now_ns=now)
+
+
+def _tell_error(future: Future[None]) -> None:
+    """What ended a whole batch is an error of the program; nobody else looks at it."""
+    if not future.cancelled() and (error := future.exception()):
+        log.error("an error of the program; files that were announced may wait for the next start", exc_info=error)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pipeline.folders import Folder
 
 _LEAST_SECONDS = 0.1
+_NEVER = float("-inf")
 _SHARE = 0.1
 """Of the time, at most, that is spent on counting while it is full: only a listing tells what others took away."""
 
@@ -26,14 +27,18 @@ class Backlog:
         self._folder, self._complain, self._clock = folder, complain, clock
         self._most_files, self._most_bytes = most_files, most_bytes
         self._files = self._bytes = 0
-        self._count_at = float("-inf")
+        self._count_at = _NEVER
 
-    def admits(self, size: int) -> bool:
-        """Whether a file of so many bytes may be added; one that is larger than all there may be, alone."""
+    def admits(self, size: int, *, may_count: bool) -> bool:
+        """Whether a file of so many bytes may be added. One that is larger than all there may be goes where there is
+        any room: it would wait for ever beside a file that cannot be sent.
+
+        `may_count`: whether all that was added is there, so that counting anew does not forget it.
+        """
         if self._most_files == self._most_bytes == 0:
             return True
         started = self._clock()
-        if self._count_at == float("-inf") or (not self._has_room(size) and started >= self._count_at):
+        if may_count and (self._count_at == _NEVER or (not self._has_room(size) and started >= self._count_at)):
             self._count()
             ended = self._clock()
             self._count_at = ended + max(_LEAST_SECONDS, (ended - started) / _SHARE)
@@ -45,10 +50,11 @@ class Backlog:
         self._bytes += size
 
     def _has_room(self, size: int) -> bool:
-        if self._files == 0:
+        if 0 < self._most_files <= self._files:
+            return False
+        if self._most_bytes == 0 or self._bytes + size <= self._most_bytes:
             return True
-        enough = 0 < self._most_files <= self._files
-        return not enough and not 0 < self._most_bytes < self._bytes + size
+        return size > self._most_bytes > self._bytes
 
     def _count(self) -> None:
         self._files = self._bytes = 0

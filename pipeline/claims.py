@@ -63,18 +63,18 @@ class Claims:
         """Open a file in Watch, never through a link; OSError as open(2) gives it."""
         return os.open(name, _LOOK, dir_fd=self._watch.open(head))
 
-    def is_marked(self, head: str, marker: str, status: os.stat_result) -> bool:
+    def is_marked(self, head: str, marker: str, status: os.stat_result) -> bool | None:
         """Whether a completion marker vouches for the file beside it: it came after the last change of the file.
 
-        So one that a kill left behind says nothing of a file that comes later. A marker that is no file says nothing.
+        So one that a kill left behind says nothing of a file that comes later, whatever time that brings with it. None
+        if there is no such marker, or it is no file.
         """
         try:
             found = os.stat(marker, dir_fd=self._watch.open(head), follow_symlinks=False)
         except FileNotFoundError:
-            return False
+            return None
         self._markers[within(head, marker)] = found
-        # Some bring a file's own time with it, and some touch its inode once more when they are through.
-        return is_regular(found) and min(status.st_mtime_ns, status.st_ctime_ns) <= found.st_ctime_ns
+        return status.st_ctime_ns <= found.st_ctime_ns if is_regular(found) else None
 
     def take(self) -> list[str]:
         """Take every file that is still what was judged; their paths in QueuedForUpload."""
@@ -102,9 +102,12 @@ class Claims:
             name = item.name + suffix
             try:
                 where = self._watch.open(item.head)
-                status = os.stat(name, dir_fd=where, follow_symlinks=False)
-                if os.path.samestat(status, self._markers[within(item.head, name)]):  # else it is the next file's
-                    os.unlink(name, dir_fd=where)
+                status, seen = (
+                    os.stat(name, dir_fd=where, follow_symlinks=False),
+                    self._markers[within(item.head, name)],
+                )
+                if os.path.samestat(status, seen) and status.st_ctime_ns == seen.st_ctime_ns:
+                    os.unlink(name, dir_fd=where)  # else it is the next file's, be it only touched
             except FileNotFoundError:
                 continue
             except OSError as error:

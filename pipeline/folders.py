@@ -168,7 +168,7 @@ class Folder:
         while pending:
             head = pending.pop()
             try:
-                listing = self._list(head)
+                listing = self._list(head, complain)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -209,7 +209,7 @@ class Folder:
                 return  # not empty, gone already, or not ours to remove: nothing is owed
             head = head.rpartition("/")[0]
 
-    def _list(self, head: str) -> Listing:
+    def _list(self, head: str, complain: Callable[[str, OSError], None]) -> Listing:
         listing = Listing(head, [], [], [])
         fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY) if head else os.dup(self.fd)
         try:
@@ -217,8 +217,12 @@ class Folder:
                 # Asked here: what a listing lacks, asking needs the folder's descriptor for.
                 for entry in found:
                     if head or entry.name != RESERVED:
-                        with contextlib.suppress(FileNotFoundError):  # it went its way meanwhile
+                        try:
                             _sort_in(listing, entry)
+                        except FileNotFoundError:  # it went its way meanwhile
+                            continue
+                        except OSError as error:
+                            complain(within(head, entry.name), error)
         finally:
             os.close(fd)
         listing.others.sort()

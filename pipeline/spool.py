@@ -78,7 +78,7 @@ class Spool:
                     (other.stem, other.suffix) == (name.stem, name.suffix) and other.number < name.number
                     for other in map(split_version, os.listdir(place.fd))
                 )
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # the file itself cannot be opened then, and that is told
             return False
 
     def is_taken(self, path: str) -> bool:
@@ -110,7 +110,7 @@ class Spool:
         So is a claim or a new number: whoever has the file open knows it by its last name alone.
         """
         try:
-            queued = Queued(path, self.queued.open(path))
+            queued = Queued(path, self._open_queued(path))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
                 return None
@@ -126,6 +126,15 @@ class Spool:
             raise
         queued.close()
         return None
+
+    def _open_queued(self, path: str) -> int:
+        try:
+            return self.queued.open(path)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+        with self.queued.parent(path) as place:  # the kernel takes 4,095 bytes at a time
+            return os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place.fd)
 
     @contextlib.contextmanager
     def take(self, path: str) -> Iterator[Queued | None]:

@@ -21,8 +21,8 @@ class Told:
         self._now.add(path)
 
     def complain(self, path: str, error: OSError) -> None:
-        """Tell of a folder that cannot be listed."""
-        self.warn(path, f"this folder cannot be read, its files wait: {error.strerror}")
+        """Tell of a folder that cannot be listed, or a file of which nothing can be known."""
+        self.warn(path, f"cannot be looked at, what is there waits: {error.strerror}")
 
     def end_look(self) -> None:
         """Forget what this look did not find."""

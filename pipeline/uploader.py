@@ -34,6 +34,8 @@ _SMALL = 256 * 1024
 """Bytes up to which a file is read and sent by the thread that opens it."""
 _THREADS = 16
 """Large files that are under way together."""
+_RETRY_THREADS = 4
+"""For small files that need a thread after all: they do not wait behind large ones."""
 _LARGE_SHARE = 0.75
 """Of the files in hand, at most, that are large, waiting for a thread included: the others keep places."""
 
@@ -76,6 +78,7 @@ class Uploader:
         self._cancelled = threading.Event()
         self._storing = Storing(spool, store, route, checksums, is_being_written, self._cancelled)
         self.gate = Gate()
+        self._small_pool = ThreadPoolExecutor(_RETRY_THREADS, "again")
         self._announcer = Announcer(
             spool,
             queue,
@@ -139,6 +142,7 @@ class Uploader:
             self._agenda.wait_until_none_in_hand(None)
         self._follower.shutdown(wait=True)
         self._pool.shutdown(wait=True)
+        self._small_pool.shutdown(wait=True)
         self._announcer.close()
 
     def _await_slot(self) -> None:
@@ -190,14 +194,14 @@ class Uploader:
             stored = future.result()
             unchanged = queued.fingerprint() == drop.fingerprint
         except TakenError:
-            self._pool.submit(self._store_in_thread, work, queued, refused=drop)
+            self._small_pool.submit(self._store_in_thread, work, queued, refused=drop)
         except Exception as error:  # noqa: BLE001  # not hidden: whatever it is, the work ends with it
             self._fail(work, error)
         else:
             if unchanged:
                 self._announcer.submit(Sent(work, queued, drop, stored))
             else:
-                self._pool.submit(self._store_in_thread, work, queued, stale=stored)
+                self._small_pool.submit(self._store_in_thread, work, queued, stale=stored)
 
     def _store_in_thread(
         self, work: Work, queued: Queued, *, refused: Drop | None = None, stale: StoredObject | None = None
@@ -250,15 +254,16 @@ class Uploader:
         if works:
             self._report("end", [work.path for work in works])
         for work in works:
-            following = self._agenda.end(work.path, again)
-            self._slots.release()
-            for path in following:
-                self._follower.submit(self._follow, path)
+            self._free_slot(self._agenda.end(work.path, again))
 
-    def _leave(self, work: Work, aside: Callable[[str], None]) -> None:
+    def _leave(self, work: Work, aside: Callable[[str], list[str]]) -> None:
         """Nothing was done yet, and its turn comes later."""
         if work.queued is not None:
             work.queued.close()  # before another thread may want its lock
         self._report("end", [work.path])
-        aside(work.path)
+        self._free_slot(aside(work.path))
+
+    def _free_slot(self, following: list[str]) -> None:
         self._slots.release()
+        for path in following:
+            self._follower.submit(self._follow, path)

@@ -3,7 +3,9 @@
 A full scan is the mechanism; kernel events only make it start sooner.
 """
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,14 +40,18 @@ class Watcher:
         most_files: int = 0,
         most_bytes: int = 0,
         batch: int = MOST // 2,
+        patience: float = math.inf,
         stopped: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`most_files`, `most_bytes`: what may lie in QueuedForUpload; 0: any number.
 
+        `patience`: seconds after which a look that waits for room there begins anew: an older file may be complete now.
         `batch`: how many descriptors may be open at once for it. `stopped`: whether a scan is to be cut short.
         """
         self._spool, self._completeness, self._offers = spool, completeness, offers
         self._selection, self._batch, self._stopped = selection, min(batch, MOST), stopped
+        self._patience, self._clock, self._again_at = patience, clock, 0.0
         self._durability = Durability(together=spool.watch.facilities.together)
         self._told = Told(spool.watch.path)
         self._backlog = Backlog(spool.queued, most_files, most_bytes, offers.complain)
@@ -62,9 +68,12 @@ class Watcher:
 
     def scan(self) -> int:
         """Claim and offer every complete file in Watch, or as many as may be in QueuedForUpload; how many."""
+        if self._held and self._clock() >= self._again_at:
+            self._end_look()
         if not self._held:
             self.pending = self._seen = self._taken = 0
             self._files = oldest_first(self._look_around)
+            self._again_at = self._clock() + self._patience
         claimed, room, more, self.limited = 0, _FIRST_BATCH, True, False
         while more and not self.limited:
             with Claims(self._spool, self._durability, self._told.warn) as batch:
@@ -109,45 +118,47 @@ class Watcher:
         while file := self._held or next(self._files, None):
             if self._stopped():
                 return False
-            self._held = None if self._backlog.admits(file.size) else file
-            if self._held:
-                self.limited = True
-                return True
+            self._held = None
             try:
-                self._look(batch, file.head, file.name)
+                fits = self._look(batch, file.head, file.name)
             except OSError as error:
-                self._held, self.limited = file, not batch.files  # those in the batch give theirs back
                 self._told.warn("", f"no more files can be opened, they wait: {error.strerror}; raise that limit")
+                fits = False
+            if not fits:
+                self._held, self.limited = file, not batch.files  # with those in the batch it may be another thing
                 return True
             if batch.weight() >= room:
                 return True
         return False
 
-    def _look(self, batch: Claims, head: str, name: str) -> None:
-        """OSError (EMFILE, ENFILE) where no more files can be open."""
+    def _look(self, batch: Claims, head: str, name: str) -> bool:
+        """False if it is to be taken, and there is no room for it. OSError (EMFILE, ENFILE): no more can be open."""
         try:
             fd = batch.open(head, name)
         except FileNotFoundError:
-            return
+            return True
         except OSError as error:
             if error.errno in TOO_MANY_OPEN:
                 raise
             problem = f"cannot be opened, it waits: {error.strerror}; let this user read it"
             self._told.warn(within(head, name), problem)
-            return
+            return True
         status = os.fstat(fd)
-        if self._is_to_go(batch, head, name, fd, status):
-            self._backlog.add(status.st_size)
-            batch.files.append(Candidate(head, name, fd, status))
-        else:
-            os.close(fd)
+        if is_to_go := self._is_to_go(batch, head, name, fd, status):
+            fits = self._backlog.admits(status.st_size, may_count=not batch.files)
+            if fits:
+                self._backlog.add(status.st_size)
+                batch.files.append(Candidate(head, name, fd, status))
+                return True
+        os.close(fd)
+        return not is_to_go
 
     def _is_to_go(self, batch: Claims, head: str, name: str, fd: int, status: os.stat_result) -> bool:
         """Whether it is complete, and of a size that is relayed; if it may be so later, it is pending."""
         path = within(head, name)
-        if self._selection.marker and not batch.is_marked(head, name + self._selection.marker, status):
-            problem = f"was changed after its marker {name + self._selection.marker} was made, it waits: touch that"
-            self._told.warn(path, problem)
+        if (marker := self._selection.marker) and not (marked := batch.is_marked(head, name + marker, status)):
+            if marked is not None:
+                self._told.warn(path, f"was changed after its marker {name}{marker} was made, it waits: touch that")
             return False
         if not is_regular(status) or not self._completeness.judge(path, fd, status):
             self.pending += 1
@@ -163,8 +174,8 @@ class Watcher:
         try:
             batch.sync_folders()
         except OSError as error:
-            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}")
-            return len(claimed)  # the sweep offers them
-        self._offers.put(claimed)
+            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}")  # the sweep offers them
+        else:
+            self._offers.put(claimed)
         batch.remove_markers(self._selection.marker)
         return len(claimed)

@@ -46,6 +46,7 @@ def run(context: Context, link: Link, stop: Stop) -> None:
         _selection(settings),
         most_files=settings.max_queued_files,
         most_bytes=settings.max_queued_bytes,
+        patience=settings.sleep_watch_local_folder,
         batch=max(16, raise_descriptor_limit() - _OTHERS),
         stopped=lambda: stop.requested,
     )

@@ -147,18 +147,46 @@ def test_large_files_have_so_many_places() -> None:
     assert not agenda.is_empty()
 
 
-def test_a_place_that_became_free_before_it_was_shelved(clock: Clock) -> None:
-    """Nobody would take it from the shelf: it is due."""
+def test_a_place_that_became_free_before_it_was_shelved() -> None:
+    """Nobody would take it from the shelf: it is started at once."""
     agenda = Agenda(line_of, large_places=1)
     assert agenda.begin("a1")
     assert agenda.begin_large("a1")
     assert agenda.begin("b1")
     assert not agenda.begin_large("b1")
     assert agenda.end("a1", None) == []
-    agenda.shelve("b1")
-    clock.now += 0.001
-    assert agenda.due() == "b1"
+    assert agenda.shelve("b1") == ["b1"]
     assert agenda.begin_large("b1")
+    assert agenda.in_hand() == 1
+
+
+def test_a_large_file_that_waits_for_another_gives_its_place_up(clock: Clock) -> None:
+    """Else the one it waits for might never have one."""
+    agenda = Agenda(line_of, large_places=1)
+    for path in ("a1", "b2", "c1"):
+        assert agenda.begin(path)
+    assert agenda.begin_large("a1")
+    for path in ("b2", "c1"):
+        assert not agenda.begin_large(path)
+        assert agenda.shelve(path) == []
+    assert agenda.end("a1", None) == ["b2"]
+    assert agenda.defer("b2") == ["c1"]
+    assert agenda.begin_large("c1")
+    clock.now += 1
+    assert agenda.due() == "b2"
+
+
+def test_a_new_name_that_was_offered_meanwhile(clock: Clock) -> None:
+    """A file is renamed while it is in hand, a sweep offers it under that name, and then it has to be tried again."""
+    agenda = Agenda(line_of)
+    assert agenda.begin("a1")
+    assert not agenda.begin("a2")
+    assert agenda.end("a1", Again("a2", 1)) == []
+    clock.now += 1
+    assert agenda.due() == "a2"
+    assert agenda.end("a2", None) == []
+    assert agenda.is_empty()
+    assert agenda.begin("a3")
 
 
 def test_after_a_stop_nothing_follows() -> None:

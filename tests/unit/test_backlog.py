@@ -27,9 +27,9 @@ class Counted:
         monkeypatch.setattr(Folder, "walk", counted)
         self.backlog = Backlog(self.folder, files, size, lambda _path, _error: None, clock=lambda: self.now)
 
-    def admitted(self, size: int = 1) -> bool:
+    def admitted(self, size: int = 1, *, may_count: bool = True) -> bool:
         """Ask for one file, and put it there."""
-        if not self.backlog.admits(size):
+        if not self.backlog.admits(size, may_count=may_count):
             return False
         self.backlog.add(size)
         return True
@@ -67,12 +67,27 @@ def test_a_full_folder_is_counted_now_and_then(tmp_path: Path, monkeypatch: pyte
 
 
 def test_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the limit; more than the limit only into an empty folder."""
+    """Up to the limit; one that is more than the limit as soon as there is any room, and then nothing beside it."""
     counted = Counted(tmp_path, 0, 10, monkeypatch)
-    assert counted.admitted(25)
-    write(counted.folder.path / "a", b"x" * 25)
-    assert not counted.admitted(0)
-    write(counted.folder.path / "a", b"x" * 4)
-    counted.now += 1
-    assert counted.admitted(6)
+    write(counted.folder.path / "stuck", b"x")
+    assert counted.admitted(9)
     assert not counted.admitted(1)
+    counted.now += 1
+    assert counted.admitted(25)
+    write(counted.folder.path / "large", b"x" * 25)
+    counted.now += 1
+    assert not counted.admitted(1)
+    assert not counted.admitted(0)
+    (counted.folder.path / "large").unlink()
+    counted.now += 1
+    assert counted.admitted(0)
+
+
+def test_what_is_not_there_yet_is_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is gathered slowly: counting before it is claimed would make room for it twice."""
+    counted = Counted(tmp_path, 2, 0, monkeypatch)
+    assert counted.admitted()
+    assert counted.admitted(may_count=False)
+    counted.now += 10
+    assert not counted.admitted(may_count=False)
+    assert counted.admitted()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import kernel, moves
+from pipeline import folders, kernel, moves
 from pipeline.folders import Folder
 from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.moves import move
@@ -240,6 +240,25 @@ def test_walk_tells_when_a_file_came(tmp_path: Path, kind: str) -> None:
     files = {file.name: file for listing in folder.walk(refuse) for file in listing.files}
     assert before <= files["second"].arrived <= files["third"].arrived
     assert [files[name].size for name in ("second", "third")] == [0, 3]
+
+
+def test_walk_passes_over_one_bad_entry(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of which the system can say nothing hides none beside it."""
+    folder = make(tmp_path, "one", kind)
+    for path in ("d/a", "d/bad", "d/c"):
+        write(folder.path / path)
+    original = folders._sort_in
+
+    def sort_in(listing: folders.Listing, entry: os.DirEntry[str]) -> None:
+        if entry.name == "bad":
+            raise OSError(errno.EIO, "Input/output error")
+        original(listing, entry)
+
+    monkeypatch.setattr(folders, "_sort_in", sort_in)
+    complaints: list[str] = []
+    found = list(folder.walk(lambda path, _error: complaints.append(path)))
+    assert sorted(file.name for listing in found for file in listing.files) == ["a", "c"]
+    assert complaints == ["d/bad"]
 
 
 def test_walk_looks_only_into_what_is_wanted(tmp_path: Path, kind: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -344,3 +345,24 @@ def test_every_step_leads_to_another_file_system(scattered: Spool) -> None:
     assert sorted(tree(scattered.failed.path)) == [".reason/d/a-Version-3.csv.json", "d/a-Version-3.csv"]
     assert tree(scattered.watch.path) == tree(scattered.queued.path) == {}
     assert os.listdir(scattered.queued.path) == [".relay"]
+
+
+def test_a_path_longer_than_a_call_takes(tmp_path: Path) -> None:
+    """4,096 bytes and more, as folders opened one by one allow: it can be opened, to be set aside with the reason."""
+    spool = Spool(*(make(tmp_path, name, "kernel") for name in NAMES))
+    path = "/".join(["d" * 250] * 16 + ["x" * 200])
+    with spool.queued.made_parent(path) as place:
+        os.close(os.open(place.name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=place.fd))
+    with spool.take(path) as queued:
+        assert queued is not None
+        assert spool.fail(queued, {"reason": "too long"}) == path
+    assert spool.queued.status(path) is None
+    assert spool.failed.status(path) is not None
+    remove_deep(tmp_path)
+
+
+def remove_deep(folder: Path) -> None:
+    """What pytest itself could not remove: each call takes one component."""
+    for name in os.listdir(folder):
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            shutil.rmtree(folder / name)  # it goes by descriptors

@@ -617,9 +617,15 @@ def test_versions_of_one_name_go_in_order(ingest: Ingest, monkeypatch: pytest.Mo
     offers += offers  # a sweep may offer all of them again
     ended = threading.Event()
 
+    def take(_seconds: float) -> tuple[str, ...]:
+        if offers:
+            return (offers.pop(),)
+        time.sleep(0.002)  # as the wait for an offer does; else two threads that ask take all the time there is
+        return ()
+
     def work(process: Uploader) -> None:
         while not ended.is_set():
-            process.step(lambda _seconds: (offers.pop(),) if offers else (), 0.0)
+            process.step(take, 0.0)
 
     threads = [threading.Thread(target=work, args=(process,)) for process in others]
     for thread in threads:
@@ -679,6 +685,48 @@ def test_small_files_go_past_large_ones(tmp_path: Path, monkeypatch: pytest.Monk
     side.finish()
     assert sorted(side.files("UploadedToS3")) == large + small
     side.uploader.close(5)
+
+
+def test_small_files_that_need_a_thread_go_past_large_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their key is taken, and every thread has a large file that does not end."""
+    monkeypatch.setattr(uploader, "_SMALL", 10)
+    side = Ingest(tmp_path)
+    side.store.put("in/small", b"somebody else's")
+    large = [side.drop(f"large{number}", bytes(11)) for number in range(9)]
+    release = threading.Event()
+    side.store.before["upload"] = lambda key: None if "small" in key else (release.wait(DEADLINE), None)[1]
+    hints = [*large, side.drop("small", b"mine")]
+
+    def small_is_sent() -> bool:
+        side.uploader.step(lambda _seconds: (hints.pop(0),) if hints else (), 0.0)
+        return os.listdir(tmp_path / "UploadedToS3") == ["small-Version-2"]
+
+    try:
+        until(small_is_sent)
+    finally:
+        release.set()
+    side.finish()
+    side.uploader.close(5)
+
+
+def test_a_sweep_meets_a_file_that_was_renamed(ingest: Ingest) -> None:
+    """Its key was taken, it is offered under its new name while its upload goes on, and that fails once."""
+    ingest.store.put("in/r", b"somebody else's")
+    path = ingest.drop("r", b"mine")
+    hints: list[str] = []
+    tried: list[str] = []
+
+    def upload(key: str) -> None:
+        tried.append(key)
+        if tried.count("in/r-Version-2") == 1 and key == "in/r-Version-2":
+            ingest.uploader._agenda.begin("r-Version-2")  # as `step` does with an offer
+            raise LaterError("slow down")
+
+    ingest.store.before["upload"] = upload
+    ingest.send(path)
+    hints += [ingest.drop("r", b"more"), ingest.drop("other", b"")]
+    ingest.send(*hints)
+    assert sorted(ingest.files("UploadedToS3").values()) == [b"", b"mine", b"more"]
 
 
 def test_nothing_follows_after_a_stop(ingest: Ingest) -> None:

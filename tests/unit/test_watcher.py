@@ -613,19 +613,27 @@ def test_an_older_marker_says_nothing(marked: Side, caplog: pytest.LogCaptureFix
     assert tree(marked.watch) == {}
 
 
-def test_a_file_that_brings_its_time_with_it(marked: Side) -> None:
-    """Copied with the time it had, or its mode changed after the marker came: it is complete all the same."""
+def test_an_older_marker_says_nothing_of_a_file_with_an_older_time(marked: Side) -> None:
+    """Moved in, or copied with the time it had: when it came counts, not when it was written."""
+    until_later(write(marked.watch / "a.done"))
+    staged = write(marked.watch / ".a")
+    os.utime(staged, ns=(1, 1))
+    staged.rename(marked.watch / "a")
+    assert marked.scan() == 0
+    os.utime(marked.watch / "a.done")
+    assert marked.scan() == 1
+
+
+def test_a_file_with_a_time_in_the_future_has_its_marker(marked: Side) -> None:
+    """As when it was copied from a machine whose clock is wrong."""
     future = time.time_ns() + 3600 * 10**9
     os.utime(write(marked.watch / "a"), ns=(future, future))
-    until_later(write(marked.watch / "b"))
-    for name in ("a", "b"):
-        until_later(write(marked.watch / f"{name}.done"))
-    (marked.watch / "b").chmod(0o600)
-    assert marked.scan() == 2
+    write(marked.watch / "a.done")
+    assert marked.scan() == 1
 
 
 def test_a_marker_that_is_no_file(marked: Side) -> None:
-    """A link or a folder vouches for nothing, and is not removed."""
+    """A link or a folder vouches for nothing, is not removed, and nothing is said of its time."""
     for name in ("a", "b"):
         write(marked.watch / name)
     (marked.watch / "a.done").symlink_to("a")
@@ -633,8 +641,9 @@ def test_a_marker_that_is_no_file(marked: Side) -> None:
     assert marked.scan() == 0
 
 
-def test_the_marker_of_the_next_file_stays(marked: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropped, with its marker, right after the claim: it is taken with the next look."""
+@pytest.mark.parametrize("touched", [False, True])
+def test_the_marker_of_the_next_file_stays(marked: Side, monkeypatch: pytest.MonkeyPatch, touched: bool) -> None:
+    """Dropped, with its marker, right after the claim, or the old one touched: it is taken with the next look."""
     for name in ("a", "a.done"):
         write(marked.watch / name)
     original = kernel.rename_noreplace
@@ -643,7 +652,11 @@ def test_the_marker_of_the_next_file_stays(marked: Side, monkeypatch: pytest.Mon
         original(*move)
         if not marked.offered:
             write(marked.watch / "a", b"next")
-            write(marked.watch / "new.done").replace(marked.watch / "a.done")
+            if touched:
+                until_later(marked.watch / "a.done")
+                os.utime(marked.watch / "a.done")
+            else:
+                write(marked.watch / "new.done").replace(marked.watch / "a.done")
 
     with monkeypatch.context() as patch:
         patch.setattr(kernel, "rename_noreplace", rename)
@@ -745,16 +758,54 @@ def test_as_many_as_may_be_queued(tmp_path: Path) -> None:
 
 
 def test_as_many_bytes_as_may_be_queued(tmp_path: Path) -> None:
-    """A file that would be too much waits, and those behind it; one that always is goes alone."""
+    """A file that would be too much waits, and those behind it."""
     side = Side(tmp_path, most=(0, 10))
-    for name, size in (("a", 6), ("b", 20), ("c", 1)):
+    for name, size in (("a", 6), ("b", 5), ("c", 1)):
         until_later(write(side.watch / name, b"x" * size))
-    for name in ("a", "b", "c"):
-        assert side.scan() == 1
-        assert side.watcher.limited == (name != "c")
-        assert list(tree(side.queued)) == [name]
-        (side.queued / name).unlink()
+    assert side.scan() == 1
+    assert side.watcher.limited
+    (side.queued / "a").unlink()
+    until_counted(side)
+    assert side.scan() == 2
+    assert not side.watcher.limited
+    side.watcher.close()
+
+
+def test_what_is_not_to_be_taken_takes_no_room(tmp_path: Path) -> None:
+    """Too large for the queue, and for any other reason not to go: those behind it do not wait for it."""
+    side = Side(tmp_path, most=(0, 10), maximum=50)
+    write(side.queued / "stuck", b"x")
+    until_later(write(side.watch / "refused", b"x" * 200))
+    with (side.watch / "written").open("wb") as writer:
+        writer.write(b"x" * 20)
+        writer.flush()
+        until_later(side.watch / "written")
+        for name in ("a", "b"):
+            write(side.watch / name, b"x")
+        assert side.watcher.scan() == (2 if side.spool.watch.facilities.lease else 0)
+    side.watcher.close()
+
+
+def test_a_look_that_waits_for_room_begins_anew(tmp_path: Path) -> None:
+    """The oldest was not complete when the look came to it; it does not wait for all the others."""
+    side = Side(tmp_path, most=(1, 0))
+    if not side.spool.watch.facilities.lease:
+        pytest.skip("this file system does not say who writes")
+    side.watcher._patience, side.watcher._clock = 6, lambda: side.now
+    with (side.watch / "oldest").open("wb") as writer:
+        writer.write(b"1")
+        writer.flush()
+        until_later(side.watch / "oldest")
+        for name in ("a", "b", "c"):
+            until_later(write(side.watch / name))
+        assert side.watcher.scan() == 1
+    os.utime(side.watch / "c")  # b is the next in the old look, oldest in a new one
+    for passed, following in ((1, "b"), (7, "oldest")):
+        side.now += passed
+        (side.queued / side.offered[-1]).unlink()
         until_counted(side)
+        assert side.watcher.scan() == 1
+        assert side.offered[-1] == following
     side.watcher.close()
 
 
