@@ -690,6 +690,7 @@ def test_small_files_go_past_large_ones(tmp_path: Path, monkeypatch: pytest.Monk
 def test_small_files_that_need_a_thread_go_past_large_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their key is taken, and every thread has a large file that does not end."""
     monkeypatch.setattr(uploader, "_SMALL", 10)
+    monkeypatch.setattr(uploader, "_THREADS", 2)
     side = Ingest(tmp_path)
     side.store.put("in/small", b"somebody else's")
     large = [side.drop(f"large{number}", bytes(11)) for number in range(9)]

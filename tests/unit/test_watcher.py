@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from app_properties import Settings, known_keys
-from pipeline import crossing, kernel
+from pipeline import backlog, crossing, kernel
 from pipeline.claims import Claims
 from pipeline.completeness import Completeness
 from pipeline.copying import copy_content
@@ -768,6 +768,18 @@ def test_as_many_bytes_as_may_be_queued(tmp_path: Path) -> None:
     until_counted(side)
     assert side.scan() == 2
     assert not side.watcher.limited
+    side.watcher.close()
+
+
+def test_counting_anew_forgets_nothing_that_is_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly a batch comes together, and however often it is counted."""
+    monkeypatch.setattr(backlog, "_LEAST_SECONDS", -1.0)
+    monkeypatch.setattr(backlog, "_SHARE", 1e9)
+    side = Side(tmp_path, most=(3, 0))
+    for number in range(10):
+        write(side.watch / f"{number}")
+    side.scan()
+    assert len(tree(side.queued)) == 3
     side.watcher.close()
 
 
