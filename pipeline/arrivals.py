@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-MOST = 50_000
+MOST = 100_000
 """Files that are remembered of one look, about 200 bytes each; of more the oldest, and the rest is looked for again."""
 
 
@@ -22,8 +22,8 @@ def oldest_first(look: Callable[[bool], Iterable[Arrived]], most: int = MOST) ->
     """Every file that `look` finds, the oldest first. It looks once for each `most` files, from then on with True."""
     last: Arrived | None = None
     while True:
-        found = heapq.nsmallest(most, (each for each in look(last is not None) if last is None or each > last))
-        yield from found
-        if len(found) < most:
+        found = heapq.nsmallest(most + 1, (each for each in look(last is not None) if last is None or each > last))
+        yield from found[:most]
+        if len(found) <= most:
             return
-        last = found[-1]
+        last = found[most - 1]

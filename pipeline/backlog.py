@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from pipeline.folders import Folder
+from pipeline.listing import walk
 
 _LEAST_SECONDS = 0.1
 _NEVER = float("-inf")
@@ -58,6 +59,6 @@ class Backlog:
 
     def _count(self) -> None:
         self._files = self._bytes = 0
-        for listing in self._folder.walk(self._complain):
+        for listing in walk(self._folder, self._complain):
             self._files += len(listing.files)
             self._bytes += sum(file.size for file in listing.files)

@@ -8,15 +8,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline import kernel
-from pipeline.arrivals import Arrived
 from pipeline.drop import Fingerprint
-from pipeline.names import RESERVED, next_version, within
+from pipeline.names import RESERVED, next_version
 from pipeline.ports import EXIT_CONFIG, LaterError, PausedError, StartupError
 
 PORTABLE = kernel.Facilities()
@@ -40,15 +38,6 @@ class Place:
     def name(self) -> str:
         """The last component."""
         return self.path.rpartition("/")[2]
-
-
-class Listing(NamedTuple):
-    """What is in one folder: `head` is its path, "" at the top; `others` are links, pipes, devices, sockets."""
-
-    head: str
-    files: list[Arrived]
-    others: list[str]
-    folders: list[str]
 
 
 class Folder:
@@ -157,26 +146,6 @@ class Folder:
         finally:
             os.close(current)
 
-    def walk(
-        self, complain: Callable[[str, OSError], None], enters: Callable[[str], bool] = lambda _name: True
-    ) -> Iterator[Listing]:
-        """Every folder below and this one; links are never followed. `enters` says by their name which are looked into.
-
-        A folder that cannot be read is given to `complain` and passed over. Memory: one folder's names at a time.
-        """
-        pending = [""]
-        while pending:
-            head = pending.pop()
-            try:
-                listing = self._list(head, complain)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                complain(head, error)
-                continue
-            pending += [within(head, name) for name in listing.folders if enters(name)]
-            yield listing
-
     def beside(self, path: str) -> list[str]:
         """The names in the folder that holds `path`; empty if there is no such folder."""
         try:
@@ -208,26 +177,6 @@ class Folder:
             except OSError:
                 return  # not empty, gone already, or not ours to remove: nothing is owed
             head = head.rpartition("/")[0]
-
-    def _list(self, head: str, complain: Callable[[str, OSError], None]) -> Listing:
-        listing = Listing(head, [], [], [])
-        fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY) if head else os.dup(self.fd)
-        try:
-            with os.scandir(fd) as found:
-                # Asked here: what a listing lacks, asking needs the folder's descriptor for.
-                for entry in found:
-                    if head or entry.name != RESERVED:
-                        try:
-                            _sort_in(listing, entry)
-                        except FileNotFoundError:  # it went its way meanwhile
-                            continue
-                        except OSError as error:
-                            complain(within(head, entry.name), error)
-        finally:
-            os.close(fd)
-        listing.others.sort()
-        listing.folders.sort()
-        return listing
 
     @staticmethod
     def _enter(current: int, part: str, sync: bool) -> tuple[int, str]:
@@ -266,14 +215,6 @@ def fingerprint_of(fd: int) -> Fingerprint:
 def is_regular(status: os.stat_result) -> bool:
     """Whether this is a file with content, rather than a link, a pipe, a device or a folder."""
     return stat.S_ISREG(status.st_mode)
-
-
-def _sort_in(listing: Listing, entry: os.DirEntry[str]) -> None:
-    if entry.is_file(follow_symlinks=False):
-        status = entry.stat(follow_symlinks=False)
-        listing.files.append(Arrived(status.st_ctime_ns, listing.head, entry.name, status.st_size))
-    else:
-        (listing.folders if entry.is_dir(follow_symlinks=False) else listing.others).append(entry.name)
 
 
 def _make(current: int, part: str, sync: bool) -> None:

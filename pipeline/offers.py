@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pipeline.arrivals import Arrived, oldest_first
+from pipeline.listing import walk
 from pipeline.names import printable, within
 from pipeline.spool import Spool
 from pipeline.told import Told
@@ -115,7 +116,7 @@ class Offers:
                 yield path
 
     def _look(self, again: bool) -> Iterator[Arrived]:
-        for listing in self._spool.queued.walk(self._told.complain):
+        for listing in walk(self._spool.queued, self._told.complain):
             for name in listing.others:
                 self._told.warn(within(listing.head, name), "is no regular file: it is not sent; take it away")
             self.queued += 0 if again else len(listing.files)

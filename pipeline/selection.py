@@ -36,12 +36,12 @@ class Selection:
         """Whether whatever has this name is left alone without a word."""
         return self._ignores(name)
 
-    def takes(self, names: Iterable[str]) -> Callable[[str], bool]:
-        """Whether a file may be relayed, as far as its name and `names`, all those in its folder, tell."""
+    def chosen(self, names: list[str]) -> Iterable[str]:
+        """Those files of a folder, all of whose names are given, that may be relayed, as far as their names tell."""
         if not self.marker:
-            return self._takes
+            return filter(self._takes, names)
         marked = {name.removesuffix(self.marker) for name in names if self._is_marker(name)}
-        return lambda name: name in marked and not self._is_marker(name) and self._takes(name)
+        return (name for name in names if name in marked and not self._is_marker(name) and self._takes(name))
 
     def refusal(self, size: int) -> str:
         """Why a file of so many bytes is not relayed; empty if it is."""

@@ -15,6 +15,7 @@ from pipeline.claims import Candidate, Claims
 from pipeline.completeness import Completeness
 from pipeline.durability import Durability
 from pipeline.folders import TOO_MANY_OPEN, is_regular
+from pipeline.listing import walk
 from pipeline.names import within
 from pipeline.offers import Offers
 from pipeline.selection import Selection
@@ -102,16 +103,15 @@ class Watcher:
 
     def _look_around(self, again: bool) -> Iterator[Arrived]:
         """Each file in Watch that is to be relayed, as far as its name tells."""
-        for listing in self._spool.watch.walk(self._told.complain, self._selection.enters):
+        for listing in walk(self._spool.watch, self._told.complain, self._selection.enters, self._selection.chosen):
             if self._stopped():
                 return
-            self._seen += 0 if again else len(listing.files) + len(listing.others)
+            self._seen += 0 if again else listing.seen + len(listing.others)
             for name in listing.others:
                 if not self._selection.ignores(name):
                     problem = "is no regular file: never opened, never followed, left where it is"
                     self._told.warn(within(listing.head, name), problem)
-            takes = self._selection.takes(file.name for file in listing.files)
-            yield from (file for file in listing.files if takes(file.name))
+            yield from listing.files
 
     def _gather(self, batch: Claims, room: int) -> bool:
         """Look at files until enough of them are complete; False once all were looked at."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline import backlog, listing
 from pipeline.backlog import Backlog
 from pipeline.folders import Folder
 from tests.unit.places import make, write
@@ -17,14 +19,13 @@ class Counted:
     def __init__(self, root: Path, files: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = make(root, "Queued", "kernel")
         self.now, self.counts, self.takes = 100.0, 0, 0.0
-        walk = Folder.walk
 
-        def counted(folder: Folder, *rest: object) -> object:
+        def counted(folder: Folder, complain: Callable[[str, OSError], None]) -> Iterator[listing.Listing]:
             self.counts += 1
             self.now += self.takes
-            return walk(folder, *rest)  # type: ignore[arg-type]
+            return listing.walk(folder, complain)
 
-        monkeypatch.setattr(Folder, "walk", counted)
+        monkeypatch.setattr(backlog, "walk", counted)
         self.backlog = Backlog(self.folder, files, size, lambda _path, _error: None, clock=lambda: self.now)
 
     def admitted(self, size: int = 1, *, may_count: bool = True) -> bool:

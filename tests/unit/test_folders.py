@@ -9,12 +9,14 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline import folders, kernel, moves
+from pipeline import kernel, moves
 from pipeline.folders import Folder
 from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
+from pipeline.listing import walk
 from pipeline.moves import move
 from tests.unit.places import PORTABLE, facilities_of, make, tree, write
 
@@ -220,7 +222,7 @@ def test_walk_yields_every_entry_that_is_no_folder(tmp_path: Path, kind: str) ->
     (folder.path / "loop").symlink_to(".")
     (folder.path / "d/out").symlink_to("/etc")
     (folder.path / "empty").mkdir()
-    found = {head: (sorted(file.name for file in files), others) for head, files, others, _ in folder.walk(refuse)}
+    found = {head: (sorted(file.name for file in files), others) for head, files, others, *_ in walk(folder, refuse)}
     assert found == {
         "": (["\n", "a"], ["loop"]),
         "d": (["b"], ["out"]),
@@ -237,7 +239,7 @@ def test_walk_tells_when_a_file_came(tmp_path: Path, kind: str) -> None:
     before = os.stat(write(folder.path / "other")).st_ctime_ns
     os.utime(write(folder.path / "second", b""), ns=(1, 1))
     first.rename(folder.path / "third")
-    files = {file.name: file for listing in folder.walk(refuse) for file in listing.files}
+    files = {file.name: file for listing in walk(folder, refuse) for file in listing.files}
     assert before <= files["second"].arrived <= files["third"].arrived
     assert [files[name].size for name in ("second", "third")] == [0, 3]
 
@@ -247,16 +249,16 @@ def test_walk_passes_over_one_bad_entry(tmp_path: Path, kind: str, monkeypatch: 
     folder = make(tmp_path, "one", kind)
     for path in ("d/a", "d/bad", "d/c"):
         write(folder.path / path)
-    original = folders._sort_in
+    original = os.stat
 
-    def sort_in(listing: folders.Listing, entry: os.DirEntry[str]) -> None:
-        if entry.name == "bad":
+    def stat(path: Any, **how: Any) -> os.stat_result:
+        if path == "bad":
             raise OSError(errno.EIO, "Input/output error")
-        original(listing, entry)
+        return original(path, **how)
 
-    monkeypatch.setattr(folders, "_sort_in", sort_in)
+    monkeypatch.setattr(os, "stat", stat)
     complaints: list[str] = []
-    found = list(folder.walk(lambda path, _error: complaints.append(path)))
+    found = list(walk(folder, lambda path, _error: complaints.append(path)))
     assert sorted(file.name for listing in found for file in listing.files) == ["a", "c"]
     assert complaints == ["d/bad"]
 
@@ -266,8 +268,18 @@ def test_walk_looks_only_into_what_is_wanted(tmp_path: Path, kind: str) -> None:
     folder = make(tmp_path, "one", kind)
     for path in ("a", "no/b", "yes/c", "yes/no/d"):
         write(folder.path / path)
-    listings = list(folder.walk(refuse, lambda name: name != "no"))
+    listings = list(walk(folder, refuse, lambda name: name != "no"))
     assert [listing.head for listing in listings] == ["", "yes"]
+
+
+def test_walk_asks_only_for_what_is_wanted(tmp_path: Path, kind: str) -> None:
+    """Of the others it is known that they are there."""
+    folder = make(tmp_path, "one", kind)
+    for path in ("a", "b", "c"):
+        write(folder.path / path)
+    [listing] = walk(folder, refuse, takes=lambda names: [name for name in names if name > "b"])
+    assert [file.name for file in listing.files] == ["c"]
+    assert listing.seen == 3
 
 
 def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +296,7 @@ def test_walk_passes_over_what_it_cannot_read(tmp_path: Path, kind: str, monkeyp
 
     monkeypatch.setattr(folder, "open", refuse_bad)
     complaints: list[str] = []
-    found = folder.walk(lambda path, _error: complaints.append(path))
+    found = walk(folder, lambda path, _error: complaints.append(path))
     assert {file[1:3] for listing in found for file in listing.files} == {("", "a"), ("d", "e")}
     assert complaints == ["bad"]
 

@@ -44,7 +44,7 @@ MOVERS = {
 LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
-    ("durability", "folders", "copying", "records", "crossing", "moves", "ledger", "aws"),
+    ("durability", "folders", "listing", "copying", "records", "crossing", "moves", "ledger", "aws"),
     ("parents", "told", "backlog"),
     ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
     ("storing", "acceptance", "acknowledger", "receiver"),

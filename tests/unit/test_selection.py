@@ -28,7 +28,7 @@ DEFAULT = (".*", "*.tmp", "~$*")
 )
 def test_names(include: tuple[str, ...], name: str, taken: bool) -> None:
     """Included, or nothing is said of that, and not ignored."""
-    assert Selection(ignore=DEFAULT, include=include).takes([])(name) is taken
+    assert list(Selection(ignore=DEFAULT, include=include).chosen([name])) == [name] * taken
 
 
 def test_without_patterns_everything_is_taken() -> None:
@@ -36,7 +36,7 @@ def test_without_patterns_everything_is_taken() -> None:
     selection = Selection()
     assert not selection.ignores(".a")
     assert selection.enters(".a")
-    assert selection.takes([])(".a")
+    assert list(selection.chosen([".a"])) == [".a"]
 
 
 def test_folders() -> None:
@@ -60,8 +60,7 @@ def test_folders() -> None:
 )
 def test_markers(names: list[str], taken: list[str]) -> None:
     """A file with its marker beside it; a marker never, whatever lies beside it."""
-    takes = Selection(ignore=DEFAULT, marker=".done").takes(names)
-    assert [name for name in names if takes(name)] == taken
+    assert list(Selection(ignore=DEFAULT, marker=".done").chosen(names)) == taken
 
 
 @pytest.mark.parametrize(
