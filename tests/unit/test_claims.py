@@ -51,7 +51,7 @@ def take(spool: Spool, told: list[tuple[str, str]]) -> Iterator[Take]:
 
 
 def test_claims_are_durable_target_first(spool: Spool, take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The content, the folders files went to and those that were made for that, then the folders they left."""
+    """D26. The content, the folders files went to and those that were made for that, then the folders they left."""
     spool.queued.durable = spool.watch.durable = True
     content = os.stat(write(spool.watch.path / "d/e/a")).st_ino
     synced = note_fsyncs(monkeypatch)

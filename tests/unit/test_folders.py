@@ -245,7 +245,7 @@ def test_walk_tells_when_a_file_came(tmp_path: Path, kind: str) -> None:
 
 
 def test_walk_passes_over_one_bad_entry(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of which the system can say nothing hides none beside it."""
+    """D3. A file of which the system can say nothing hides none beside it."""
     folder = make(tmp_path, "one", kind)
     for path in ("d/a", "d/bad", "d/c"):
         write(folder.path / path)

@@ -214,7 +214,7 @@ def test_each_folder_has_what_its_file_system_offers(tmp_path: Path, monkeypatch
 def test_a_process_ends_the_moves_that_a_kill_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, target: str
 ) -> None:
-    """Before it has anything to do: the copy has its name, and the file that was copied goes."""
+    """D24. Before it has anything to do: the copy has its name, and the file that was copied goes."""
     settings = settings_of(tmp_path, f"{KEYS}crossDeviceMoves=1\n")
     open_spool(settings, never_stopped())
     folders = {name: Folder(tmp_path / "state" / name, takes_copies=True) for name in (source, target)}

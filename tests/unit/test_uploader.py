@@ -555,7 +555,7 @@ def test_hints_for_nothing_are_harmless(ingest: Ingest, tmp_path: Path) -> None:
 
 
 def test_an_error_of_one_file_does_not_pause_the_others(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An OSError is this file's; it is tried again, and the gate stays open."""
+    """D3. An OSError is this file's; it is tried again, and the gate stays open."""
     bad, good = ingest.drop("bad", b"bad"), ingest.drop("good", b"good")
     failures = [OSError(errno.EIO, "read error")] * 3
 

@@ -323,7 +323,7 @@ def test_a_condemned_file_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_every_claim_is_durable_before_it_is_offered(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content, then both folders, then the offer."""
+    """D26. Content, then both folders, then the offer."""
     side.spool.watch.durable = side.spool.queued.durable = True
     write(side.watch / "a")
     file, folders = os.stat(side.watch / "a").st_ino, {os.stat(side.watch).st_ino, os.stat(side.queued).st_ino}
@@ -344,7 +344,7 @@ def test_every_claim_is_durable_before_it_is_offered(side: Side, monkeypatch: py
 def test_one_file_that_cannot_be_made_durable_waits_alone(
     side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bad sector under one: it is told of once and stays, the others go on, and so it does when the disk is well."""
+    """D3. A bad sector under one: told of once, it stays and the others go on, and so it does when the disk is well."""
     side.spool.watch.durable = True
     for name in ("a", "bad", "c"):
         write(side.watch / name)
