@@ -8,6 +8,6 @@
 6. The file gets its name in DownloadedFromS3, which no other file had.
 7. Only then is the message deleted.
 
-The folder a file lies in is its state, a rename is the transition, and a listing is the recovery: any process may be
-killed between any two lines and the next one carries on.
+The folder a file lies in is its state, a rename (between file systems a copy that gets its name) is the transition, and
+a listing is the recovery: any process may be killed between any two lines and the next one carries on.
 """

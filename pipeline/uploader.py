@@ -114,14 +114,21 @@ class Uploader:
         """What is in hand from now on, outside of any wait that could be cut: it would never end."""
         due = self._agenda.due()
         if due is not None:
-            return [due]
+            return [] if self._waits(due) else [due]
         with self._wait_cuttable():
             paths = hint(min(idle, self._agenda.until_due()))
-        return [path for path in paths if self._agenda.begin(path)]
+        return [path for path in paths if self._agenda.begin(path) and not self._waits(path)]
+
+    def _waits(self, path: str) -> bool:
+        """Whether an earlier version of its name is with another process: it is looked for again soon."""
+        if not self._spool.has_earlier(path):
+            return False
+        self._start_all(self._agenda.defer(path))
+        return True
 
     def step_alone(self, path: str) -> None:
         """Work on one file before anything else is in hand: if this process ends, the file is the reason."""
-        if self._agenda.begin(path):
+        if self._agenda.begin(path) and not self._waits(path):
             self._report("begin", (path,))
             self._take_slot()
             self._start(path)
@@ -157,6 +164,8 @@ class Uploader:
 
     def _follow(self, path: str) -> None:
         """In a thread of its own: start what waited for another to end."""
+        if self._waits(path):
+            return
         self._report("begin", (path,))
         self._slots.acquire()
         self._start(path)
@@ -170,9 +179,6 @@ class Uploader:
 
     def _open(self, work: Work) -> None:
         """Lock the file and send it on its way, by itself or in a thread."""
-        if self._spool.has_earlier(work.path):
-            self._leave(work, self._agenda.defer)
-            return
         work.queued = queued = self._spool.open(work.path)
         if queued is None:
             self._end(work)
@@ -183,7 +189,7 @@ class Uploader:
             if self._agenda.begin_large(work.path):
                 self._pool.submit(self._store_in_thread, work, queued)
             else:
-                self._leave(work, self._agenda.shelve)
+                self._shelve(work, queued)
             return
         drop, future = self._storing.begin(queued)
         future.add_done_callback(functools.partial(self._on_stored, work, queued, drop))
@@ -254,16 +260,18 @@ class Uploader:
         if works:
             self._report("end", [work.path for work in works])
         for work in works:
-            self._free_slot(self._agenda.end(work.path, again))
+            following = self._agenda.end(work.path, again)
+            self._slots.release()
+            self._start_all(following)
 
-    def _leave(self, work: Work, aside: Callable[[str], list[str]]) -> None:
-        """Nothing was done yet, and its turn comes later."""
-        if work.queued is not None:
-            work.queued.close()  # before another thread may want its lock
+    def _shelve(self, work: Work, queued: Queued) -> None:
+        """It is large, and comes when there is a place for it."""
+        queued.close()  # before another thread may want its lock
         self._report("end", [work.path])
-        self._free_slot(aside(work.path))
-
-    def _free_slot(self, following: list[str]) -> None:
+        following = self._agenda.shelve(work.path)
         self._slots.release()
+        self._start_all(following)
+
+    def _start_all(self, following: list[str]) -> None:
         for path in following:
             self._follower.submit(self._follow, path)
