@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipeline.drop import DROP_ID, Drop, Fingerprint, drop_id, path_metadata
 from pipeline.keys import Keys
 from pipeline.names import NameRefusedError, printable
-from pipeline.ports import CancelledError, Content, NeverError, ObjectStore, StoredObject, TakenError
+from pipeline.ports import CancelledError, Content, LaterError, NeverError, ObjectStore, StoredObject, TakenError
 from pipeline.spool import Queued, Spool
 from pipeline.values import FAIL, OVERWRITE, VERSION
 
@@ -109,12 +109,15 @@ class Storing:
 
     def _attempt(self, queued: Queued, stale: StoredObject | None) -> tuple[Drop, StoredObject | None]:
         drop = self._identify(queued)
+        # Under another key, as its date may give it, it replaces nothing: what lies there may equal the stale one.
+        replaces = stale.etag if stale and stale.key == drop.key.text else None
+        return drop, self._unless_taken(queued, drop, replaces)
+
+    def _unless_taken(self, queued: Queued, drop: Drop, replaces: str | None = None) -> StoredObject | None:
         try:
-            # Under another key, as its date may give it, it replaces nothing: what lies there may equal the stale one.
-            replaces = stale.etag if stale and stale.key == drop.key.text else None
-            return drop, self._upload(queued, drop, replaces)
+            return self._upload(queued, drop, replaces)
         except TakenError:
-            return drop, None
+            return None
 
     def _await_writer(self, queued: Queued) -> None:
         while self._is_being_written(queued.fd):
@@ -149,12 +152,23 @@ class Storing:
     def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
         """The key is taken: by this very drop, its object; by another, None, and the file has its next version."""
         found = self._store.look(drop.key.text)
-        if found is not None and found.metadata.get(DROP_ID) == drop.id:
-            if found.size == drop.fingerprint.size:
-                return found
-            return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+        if found is None:  # it is free again, or the store hides what it holds
+            stored = self._unless_taken(queued, drop)
+            if stored is not None:
+                return stored
+            found = self._store.look(drop.key.text)
+        if found is None or found.metadata.get(DROP_ID) != drop.id:
+            return self._make_way(queued, drop, found)
+        if found.size == drop.fingerprint.size:
+            return found
+        return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+
+    def _make_way(self, queued: Queued, drop: Drop, found: StoredObject | None) -> StoredObject | None:
+        """What onNameConflict says; `found` is the other object, where it can be seen."""
         if self._route.on_conflict == OVERWRITE:  # what is replaced stays as a version; that was seen to at the start
-            return None if found is None else self._upload(queued, drop, replaces=found.etag)
+            if found is None:
+                raise LaterError(f"the key {printable(drop.key.text)} is taken, and nothing can be seen there")
+            return self._upload(queued, drop, replaces=found.etag)
         if self._route.on_conflict == FAIL:
             raise NeverError(
                 f"the key {printable(drop.key.text)} holds another object and onNameConflict is fail; "

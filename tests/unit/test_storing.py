@@ -191,6 +191,42 @@ def test_a_file_that_gets_a_key_that_is_taken(by: By) -> None:
     assert side.queue.bodies() == ["in/2027/a-Version-2.csv"]
 
 
+@pytest.fixture(params=["by itself", "in a thread"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways that a file can go: that of small ones, and that of large ones."""
+    if request.param == "in a thread":
+        monkeypatch.setattr(uploader, "_SMALL", -1)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_key_that_is_free_again_makes_no_failure(tmp_path: Path) -> None:
+    """onNameConflict=fail, and the other object is removed before it is looked at: nothing is in the way."""
+    side = Ingest(tmp_path, on_conflict="fail")
+    side.store.put("in/a.csv", b"theirs")
+    side.store.before["look"] = side.store.remove
+    side.send(side.drop("a.csv", b"ours"))
+    assert side.store.contents() == {"in/a.csv": b"ours"}
+    assert side.files("Failed") == {}
+    side.uploader.close(5)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_key_that_cannot_be_seen_is_tried_again_with_pauses(tmp_path: Path) -> None:
+    """onNameConflict=overwrite, and a store that hides for a while what it holds: it is replaced once it is seen."""
+    side = Ingest(tmp_path, on_conflict="overwrite")
+    side.store.versioned = side.spool.keeps_names = True
+    side.send(side.drop("a.csv", b"first"))
+    hidden = iter(range(4))
+    look = side.store.look
+    side.store.look = lambda key: None if next(hidden, None) is not None else look(key)  # type: ignore[method-assign]
+    path = side.drop("a.csv", b"second")
+    side.reports.clear()
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"second"}
+    assert side.reports.count(("begin", path)) == 3
+    side.uploader.close(5)
+
+
 def change_later(side: Ingest, path: str, *changes: tuple[int, bytes]) -> None:
     """Write to a queued file, and set its time, each time that it was uploaded."""
     left = list(changes)
