@@ -14,13 +14,11 @@ from typing import NamedTuple
 from pipeline.drop import DROP_ID, Drop, Fingerprint, drop_id, path_metadata
 from pipeline.keys import Keys
 from pipeline.names import NameRefusedError, printable
-from pipeline.ports import CancelledError, Content, NeverError, ObjectStore, StoredObject, TakenError
+from pipeline.ports import Content, LaterError, MissingError, NeverError, ObjectStore, StoredObject, TakenError
 from pipeline.spool import Queued, Spool
 from pipeline.values import FAIL, OVERWRITE, VERSION
 
 log = logging.getLogger(__name__)
-
-_WRITER_SECONDS = 0.2
 
 
 def content_type(path: str) -> str:
@@ -52,6 +50,13 @@ class Checksums(NamedTuple):
     of_bytes: Callable[[bytes], str]
 
 
+class Stale(NamedTuple):
+    """An object that was stored of a file before it changed; nobody was told of it."""
+
+    inode: int
+    stored: StoredObject
+
+
 class Storing:
     """Stores queued files as objects. Safe to use from several threads."""
 
@@ -67,12 +72,16 @@ class Storing:
         """`stopped` ends what is under way, with CancelledError."""
         self._spool, self._store, self._route, self._checksums = spool, store, route, checksums
         self._is_being_written, self._stopped = is_being_written, stopped
+        self._stale: dict[str, Stale] = {}
+        """What is to be replaced, by the path of a queued file, from one try to the next."""
 
     def begin(self, queued: Queued) -> tuple[Drop, Future[StoredObject]]:
         """Send a small file, read once; TakenError, or one that changed meanwhile, is for `store`."""
         seen = queued.fingerprint()
         body = queued.read(seen.size)
         drop = self._drop(queued, seen, self._checksums.of_bytes(body))
+        if self._stale_of(queued) is not None:
+            return drop, _refused(drop)
         return drop, self._store.begin_upload(_content(queued, drop, body), drop.key.text, self._metadata(drop))
 
     def store(
@@ -81,21 +90,20 @@ class Storing:
         """The object that is exactly this drop, under a key that nothing else held.
 
         Goes on from what `begin` came to: `refused`, the drop whose key was taken, or `stale`, an object that was
-        stored of the file before it changed.
+        stored of the file before it changed; without one, from what an earlier try left.
         """
-        while True:
-            if stale is not None:
-                log.info("%s changed while it was uploaded; nobody was told, it is taken again", queued.path)
-                self._await_writer(queued)
-            drop, stored = (refused, None) if refused else self._attempt(queued, stale)
-            refused = stale = None
-            if stored is None:
-                stored = self._own_earlier_try(queued, drop)
-            if stored is None:
-                continue  # under its new name
+        if stale is not None:
+            self._remember(queued, stale)
+        elif (stale := self._stale_of(queued)) is None:
+            drop, stored = self._place(queued, refused)
             if queued.fingerprint() == drop.fingerprint:
                 return drop, stored
-            stale = stored
+            self._remember(queued, stale := stored)
+        return self._replace(queued, stale)
+
+    def forget(self, path: str) -> None:
+        """The file under this path is settled, or gone."""
+        self._stale.pop(path, None)
 
     def set_aside(self, queued: Queued, error: NeverError) -> None:
         """To Failed, with the reason, what can never be stored."""
@@ -107,19 +115,52 @@ class Storing:
         failed = self._spool.fail(queued, reason)
         log.error("set aside as %s: %s", self._spool.failed.path / failed, error)
 
-    def _attempt(self, queued: Queued, stale: StoredObject | None) -> tuple[Drop, StoredObject | None]:
-        drop = self._identify(queued)
-        try:
-            # Under another key, as its date may give it, it replaces nothing: what lies there may equal the stale one.
-            replaces = stale.etag if stale and stale.key == drop.key.text else None
-            return drop, self._upload(queued, drop, replaces)
-        except TakenError:
-            return drop, None
+    def _replace(self, queued: Queued, stale: StoredObject) -> tuple[Drop, StoredObject]:
+        """The file once more, in the place of `stale`; LaterError while somebody is at work on it."""
+        if self._is_being_written(queued.fd):
+            raise LaterError(f"{queued.path} is being written again")
+        drop, stored = self._place(queued, stale=stale)
+        if queued.fingerprint() != drop.fingerprint:
+            self._remember(queued, stored)
+            raise LaterError(f"{queued.path} changes each time that it is uploaded")
+        self.forget(queued.path)  # it is told of now
+        return drop, stored
 
-    def _await_writer(self, queued: Queued) -> None:
-        while self._is_being_written(queued.fd):
-            if self._stopped.wait(_WRITER_SECONDS):
-                raise CancelledError(f"{queued.path} is being written; it is taken up again")
+    def _remember(self, queued: Queued, stale: StoredObject) -> None:
+        log.info("%s changed while it was uploaded; nobody was told, it is taken again", queued.path)
+        self._stale[queued.path] = Stale(queued.fingerprint().inode, stale)
+
+    def _stale_of(self, queued: Queued) -> StoredObject | None:
+        """What is remembered of this very file, and not of one that had its path before."""
+        found = self._stale.get(queued.path)
+        return found.stored if found and found.inode == queued.fingerprint().inode else None
+
+    def _place(
+        self, queued: Queued, refused: Drop | None = None, stale: StoredObject | None = None
+    ) -> tuple[Drop, StoredObject]:
+        """The file as it is now, in the place of `stale` or under the first of its names whose key is free."""
+        drop, stored = (refused, None) if refused else self._attempt(queued, stale)
+        while stored is None:
+            stored = self._own_earlier_try(queued, drop)
+            if stored is None:  # it has its next name
+                drop, stored = self._attempt(queued)
+        return drop, stored
+
+    def _attempt(self, queued: Queued, stale: StoredObject | None = None) -> tuple[Drop, StoredObject | None]:
+        drop = self._identify(queued)
+        # Under another key, as its date may give it, it replaces nothing: what lies there may equal the stale one.
+        replaces = stale.etag if stale and stale.key == drop.key.text else None
+        try:
+            return drop, self._unless_taken(queued, drop, replaces)
+        except MissingError:  # somebody removed the stale one: the next try finds its key free
+            self.forget(queued.path)
+            raise
+
+    def _unless_taken(self, queued: Queued, drop: Drop, replaces: str | None = None) -> StoredObject | None:
+        try:
+            return self._upload(queued, drop, replaces)
+        except TakenError:
+            return None
 
     def _identify(self, queued: Queued) -> Drop:
         seen = queued.fingerprint()
@@ -149,17 +190,29 @@ class Storing:
     def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
         """The key is taken: by this very drop, its object; by another, None, and the file has its next version."""
         found = self._store.look(drop.key.text)
-        if found is not None and found.metadata.get(DROP_ID) == drop.id:
-            if found.size == drop.fingerprint.size:
-                return found
-            return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+        if found is None:  # it is free again, or the store hides what it holds
+            stored = self._unless_taken(queued, drop)
+            if stored is not None:
+                return stored
+            found = self._store.look(drop.key.text)
+        if found is None or found.metadata.get(DROP_ID) != drop.id:
+            return self._make_way(queued, drop, found)
+        if found.size == drop.fingerprint.size:
+            return found
+        return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+
+    def _make_way(self, queued: Queued, drop: Drop, found: StoredObject | None) -> StoredObject | None:
+        """What onNameConflict says; `found` is the other object, where it can be seen."""
         if self._route.on_conflict == OVERWRITE:  # what is replaced stays as a version; that was seen to at the start
-            return None if found is None else self._upload(queued, drop, replaces=found.etag)
+            if found is None:
+                raise LaterError(f"the key {printable(drop.key.text)} is taken, and nothing can be seen there")
+            return self._upload(queued, drop, replaces=found.etag)
         if self._route.on_conflict == FAIL:
             raise NeverError(
                 f"the key {printable(drop.key.text)} holds another object and onNameConflict is fail; "
                 "rename the file, or set version"
             )
+        self.forget(queued.path)  # another program has its key: there is nothing left to be replaced
         # The rename comes before the PUT, so that the queued path always is the key's path.
         self._spool.renumber(queued, self._taken(drop))
         log.info("%s is taken in the store: it goes on as %s", drop.path, queued.path)
@@ -174,3 +227,10 @@ class Storing:
 
 def _content(queued: Queued, drop: Drop, body: bytes | None = None) -> Content:
     return Content(queued.fd, drop.fingerprint.size, drop.crc64nvme, content_type(drop.path), body)
+
+
+def _refused(drop: Drop) -> Future[StoredObject]:
+    """What a PUT comes to whose key is taken, without the PUT."""
+    future: Future[StoredObject] = Future()
+    future.set_exception(TakenError(f"{printable(drop.key.text)} holds what is to be replaced"))
+    return future

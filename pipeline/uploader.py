@@ -255,6 +255,8 @@ class Uploader:
     def _end(self, *works: Work, again: Again | None = None) -> None:
         """They are no longer in hand: settled, or to be tried again."""
         for work in works:
+            if again is None:
+                self._storing.forget(work.path_now)
             if work.queued is not None:
                 work.queued.close()
         if works:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import pacing, uploader
-from pipeline.ports import PausedError
+from pipeline.ports import LaterError, PausedError
 from pipeline.spool import Queued
-from tests.unit.test_uploader import Ingest
+from tests.unit.test_uploader import Ingest, until
 
 By = Callable[[str], Ingest]
 """The fixture `by`: an ingest side whose keys follow a template."""
@@ -189,6 +190,177 @@ def test_a_file_that_gets_a_key_that_is_taken(by: By) -> None:
         "in/2027/a-Version-2.csv": b"second",
     }
     assert side.queue.bodies() == ["in/2027/a-Version-2.csv"]
+
+
+@pytest.fixture(params=["by itself", "in a thread"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways that a file can go: that of small ones, and that of large ones."""
+    if request.param == "in a thread":
+        monkeypatch.setattr(uploader, "_SMALL", -1)
+
+
+def refuse_replacing(side: Ingest, path: str, *, then: Callable[[Path], object] = bool) -> None:
+    """The file changes while it is first uploaded; `then` has it before its second PUT, which the store refuses."""
+    file = side.root / "QueuedForUpload" / path
+
+    def refuse(_key: str) -> None:
+        if len(side.journal.of("upload")) == 2:
+            then(file)
+            raise LaterError("503 Slow Down")
+
+    change_later(side, path, (1_800_000_000, b"the last"))
+    side.store.before["upload"] = refuse
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("on_conflict", ["version", "fail"])
+def test_what_is_stale_is_replaced_by_a_later_try(tmp_path: Path, on_conflict: str) -> None:
+    """The store refuses the replacing PUT: what it holds is still the file's own, and no other object."""
+    side = Ingest(tmp_path, on_conflict=on_conflict)
+    path = side.drop("a.csv", b"first")
+    refuse_replacing(side, path)
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"the last"}
+    assert side.queue.bodies() == ["in/a.csv"]
+    assert side.files("UploadedToS3") == {"a.csv": b"the last"}
+    assert len(side.journal.of("upload")) == 3
+    assert side.uploader._storing._stale == {}
+    side.uploader.close(5)
+
+
+@pytest.mark.usefixtures("way")
+def test_what_is_stale_and_gone_is_not_waited_for(by: By) -> None:
+    """Somebody removed it before it could be replaced: the file is stored afresh."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"first")
+    refuse_replacing(side, path, then=lambda _file: side.store.remove("in/a.csv"))
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"the last"}
+    assert side.files("UploadedToS3") == {"a.csv": b"the last"}
+
+
+@pytest.mark.usefixtures("way")
+def test_what_is_stale_is_forgotten_with_its_file(by: By) -> None:
+    """A person takes the file away between two tries: nothing is kept of it."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"first")
+    refuse_replacing(side, path, then=Path.unlink)
+    side.send(path)
+    assert side.journal.of("upload") == ["in/a.csv"] * 2
+    assert side.uploader._storing._stale == {}
+
+
+@pytest.mark.usefixtures("way")
+def test_what_is_stale_is_forgotten_once_another_object_has_its_key(by: By) -> None:
+    """Another program's object replaced it: that one stays, and the file has its next version."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"first")
+    refuse_replacing(side, path, then=lambda _file: side.store.put("in/a.csv", b"theirs"))
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"theirs", "in/a-Version-2.csv": b"the last"}
+    assert side.uploader._storing._stale == {}
+
+
+@pytest.mark.usefixtures("way")
+def test_what_is_stale_is_not_replaced_by_another_file(by: By) -> None:
+    """Another file has its path between two tries: it is a drop of its own, beside what is there."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"first")
+
+    def exchange(file: Path) -> None:
+        file.rename(side.root / "taken away")
+        file.write_bytes(b"another")
+
+    refuse_replacing(side, path, then=exchange)
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"first", "in/a-Version-2.csv": b"another"}
+    assert side.uploader._storing._stale == {}
+
+
+@pytest.mark.usefixtures("way")
+def test_what_replaced_the_stale_one_and_was_told_of_is_never_replaced(by: By) -> None:
+    """It equals the stale one, of which only the time changed; what is written after its message is a new drop."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"first")
+    change_later(side, path, (1_800_000_000, b"first"))
+
+    def write_on(body: str) -> None:
+        if body == "in/a.csv":
+            (side.root / "QueuedForUpload" / path).write_bytes(b"second")
+
+    side.queue.before["accept"] = write_on
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"first", "in/a-Version-2.csv": b"second"}
+    assert side.queue.bodies() == ["in/a.csv", "in/a-Version-2.csv"]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_file_that_never_rests_is_tried_with_pauses(by: By) -> None:
+    """Touched during each of its uploads: twice at first, then once each time; the growing pauses lie between."""
+    side = by("{drop_id}")
+    path = side.drop("a.csv", b"content")
+    file = side.root / "QueuedForUpload" / path
+
+    def touch(_key: str) -> None:
+        if len(side.journal.of("stored")) <= 6:
+            os.utime(file, (1_800_000_000, 1_800_000_000 + len(side.journal.of("stored"))))
+
+    side.store.after["upload"] = touch
+    side.send(path)
+    assert len(side.journal.of("stored")) == 7
+    assert side.reports.count(("begin", path)) == 6
+    assert len(side.queue.bodies()) == 1
+    assert side.files("UploadedToS3") == {"a.csv": b"content"}
+
+
+@pytest.mark.usefixtures("way")
+def test_a_writer_that_comes_during_the_upload_holds_no_thread(by: By) -> None:
+    """The work ends while the file is open, and goes on from the stale object once it is closed."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"half")
+    with contextlib.ExitStack() as writers:
+
+        def write_on(_key: str) -> None:
+            if len(side.journal.of("stored")) == 1:
+                writer = (side.root / "QueuedForUpload" / path).open("ab", buffering=0)
+                writers.enter_context(writer).write(b" and half")
+
+        side.store.after["upload"] = write_on
+        side.uploader.step(lambda _seconds: (path,), 0.0)
+        until(lambda: ("end", path) in side.reports)
+        assert side.store.contents() == {"in/a.csv": b"half"}
+    side.finish()
+    assert side.store.contents() == {"in/a.csv": b"half and half"}
+    assert side.queue.bodies() == ["in/a.csv"]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_key_that_is_free_again_makes_no_failure(tmp_path: Path) -> None:
+    """onNameConflict=fail, and the other object is removed before it is looked at: nothing is in the way."""
+    side = Ingest(tmp_path, on_conflict="fail")
+    side.store.put("in/a.csv", b"theirs")
+    side.store.before["look"] = side.store.remove
+    side.send(side.drop("a.csv", b"ours"))
+    assert side.store.contents() == {"in/a.csv": b"ours"}
+    assert side.files("Failed") == {}
+    side.uploader.close(5)
+
+
+@pytest.mark.usefixtures("way")
+def test_a_key_that_cannot_be_seen_is_tried_again_with_pauses(tmp_path: Path) -> None:
+    """onNameConflict=overwrite, and a store that hides for a while what it holds: it is replaced once it is seen."""
+    side = Ingest(tmp_path, on_conflict="overwrite")
+    side.store.versioned = side.spool.keeps_names = True
+    side.send(side.drop("a.csv", b"first"))
+    hidden = iter(range(4))
+    look = side.store.look
+    side.store.look = lambda key: None if next(hidden, None) is not None else look(key)  # type: ignore[method-assign]
+    path = side.drop("a.csv", b"second")
+    side.reports.clear()
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"second"}
+    assert side.reports.count(("begin", path)) == 3
+    side.uploader.close(5)
 
 
 def change_later(side: Ingest, path: str, *changes: tuple[int, bytes]) -> None:

@@ -251,11 +251,26 @@ def test_versions_of_a_name_that_is_not_utf8(ingest: Ingest) -> None:
 
 
 def test_a_taken_key_that_cannot_be_seen_has_no_loop(ingest: Ingest) -> None:
-    """412 and then HEAD 404 (removed meanwhile, or hidden): the next version, once."""
+    """412 and then HEAD 404, and both once more: the next version, once."""
+    ingest.store.put("in/a.csv", b"theirs")
+    ingest.store.before["look"] = ingest.store.remove
+
+    def show_again(key: str) -> None:
+        ingest.store.put(key, b"theirs")
+
+    ingest.store.after["look"] = show_again
+    ingest.send(ingest.drop("a.csv", b"ours"))
+    assert ingest.store.contents() == {"in/a.csv": b"theirs", "in/a-Version-2.csv": b"ours"}
+    assert len(ingest.journal.of("upload")) == 3
+
+
+def test_a_key_that_is_free_again_is_used(ingest: Ingest) -> None:
+    """412, and removed before the look: the file keeps its name."""
     ingest.store.put("in/a.csv", b"theirs")
     ingest.store.before["look"] = ingest.store.remove
     ingest.send(ingest.drop("a.csv", b"ours"))
-    assert ingest.store.contents() == {"in/a-Version-2.csv": b"ours"}
+    assert ingest.store.contents() == {"in/a.csv": b"ours"}
+    assert ingest.files("UploadedToS3") == {"a.csv": b"ours"}
     assert len(ingest.journal.of("upload")) == 2
 
 
