@@ -215,7 +215,7 @@ def refuse_replacing(side: Ingest, path: str, *, then: Callable[[Path], object] 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("on_conflict", ["version", "fail"])
 def test_what_is_stale_is_replaced_by_a_later_try(tmp_path: Path, on_conflict: str) -> None:
-    """The store refuses the replacing PUT: what it holds is still the file's own, and no other object."""
+    """D8. The store refuses the replacing PUT: what it holds is still the file's own, and no other object."""
     side = Ingest(tmp_path, on_conflict=on_conflict)
     path = side.drop("a.csv", b"first")
     refuse_replacing(side, path)
@@ -296,7 +296,7 @@ def test_what_replaced_the_stale_one_and_was_told_of_is_never_replaced(by: By) -
 
 @pytest.mark.usefixtures("way")
 def test_a_file_that_never_rests_is_tried_with_pauses(by: By) -> None:
-    """Touched during each of its uploads: twice at first, then once each time; the growing pauses lie between."""
+    """D8. Touched during each of its uploads: twice at first, then once each time; the growing pauses lie between."""
     side = by("{drop_id}")
     path = side.drop("a.csv", b"content")
     file = side.root / "QueuedForUpload" / path
@@ -315,7 +315,7 @@ def test_a_file_that_never_rests_is_tried_with_pauses(by: By) -> None:
 
 @pytest.mark.usefixtures("way")
 def test_a_writer_that_comes_during_the_upload_holds_no_thread(by: By) -> None:
-    """The work ends while the file is open, and goes on from the stale object once it is closed."""
+    """D7. The work ends while the file is open, and goes on from the stale object once it is closed."""
     side = by("{path}")
     path = side.drop("a.csv", b"half")
     with contextlib.ExitStack() as writers:
