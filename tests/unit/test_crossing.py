@@ -297,8 +297,8 @@ def test_a_copy_that_is_removed_is_no_reason_to_remove_the_file(far: Far, monkey
     far.drop()
     original = Record.write
 
-    def write(record: Record, told: Any) -> None:
-        original(record, told)
+    def write(record: Record, move: Any) -> None:
+        original(record, move)
         os.unlink(record.copy, dir_fd=record.own.fd)
 
     with monkeypatch.context() as patch:
