@@ -42,12 +42,14 @@ class Record:
         return f"{self.name}.part"
 
     def read(self) -> Move | None:
-        """What it says; None as long as that is not there whole."""
+        """What it says; None as long as that is not there whole, or if it is no record."""
         try:
             folder, path, seen, target = json.loads(os.pread(self.fd, os.fstat(self.fd).st_size, 0))
-        except ValueError:
+            if any(b"\0" in os.fsencode(text) for text in (folder, path, target)):
+                return None
+            return Move(folder, path, Fingerprint(*seen), target)
+        except (ValueError, TypeError, RecursionError):  # it may be cut off, or anybody's
             return None
-        return Move(folder, path, Fingerprint(*seen), target)
 
     def write(self, move: Move) -> None:
         """Say what is moved where, durably: from now on a copy that is no longer here has its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -17,7 +18,7 @@ from pipeline import copying, crossing, kernel
 from pipeline.crossing import OWN, recover
 from pipeline.folders import Folder
 from pipeline.moves import move
-from pipeline.records import Record
+from pipeline.records import Record, open_record
 from tests.unit.places import another_file_system, facilities_of, no_rename_between, tree, write
 
 LONG_AGO = 10**18 + 123_456_789
@@ -546,6 +547,25 @@ def test_another_try_ends_an_earlier_one(far: Far, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError):
         far.move()
     assert (far.left, far.there) == ({}, {"d/a": b"content"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("7", "null", '"four"', "{}", "[]", "[" * 100_000, '["{near}", "a", 7, "a"]', '["{near}", "a", [1], "a"]'),
+        *('[7, "a", [1, 2, 3, 4], "a"]', '["{near}", 7, [1, 2, 3, 4], "a"]', '["{near}", "a", [1, 2, 3, 4], null]'),
+        *('["{near}", "d/a\\u0000", [1, 2, 3, 4], "a"]', '["{near}", "d/a", [1, 2, 3, 4], "d\\ud800/a"]'),
+    ],
+)
+def test_what_is_no_record_ends_nothing(one: Far, text: str) -> None:
+    """Whatever lies there, it is removed, and nothing else is touched: no start fails on it."""
+    one.drop()
+    name = "0" * 32
+    write(one.target.path / OWN / f"{name}.json", text.replace("{near}", str(one.source.path)).encode())
+    with contextlib.closing(one.target.own(OWN)) as own, open_record(own, name) as record:
+        assert record.read() is None
+    one.recover()
+    assert (one.left, one.there) == ({"d/a": b"content"}, {})
 
 
 def test_what_is_left_of_another_folder_is_left_alone(
