@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 
 from pipeline import kernel, records
@@ -80,12 +81,12 @@ def _carry(record: Record, move: Move, fd: int, source: Folder, target: Folder) 
 
 
 def _fill(copy: int, fd: int, move: Move, target: Folder) -> None:
-    """Give the copy content, time and permissions."""
+    """Give the copy content, time and permissions; whoever owned the file, this process has to read it now."""
     if copy_content(fd, copy, move.seen.size) != move.seen.size:
         raise _busy(move, "was changed while it was copied")
     status = os.fstat(fd)
     os.utime(copy, ns=(status.st_atime_ns, move.seen.mtime_ns))
-    os.fchmod(copy, status.st_mode & _PERMISSIONS)
+    os.fchmod(copy, status.st_mode & _PERMISSIONS | stat.S_IRUSR)
     if target.durable:
         os.fsync(copy)
 

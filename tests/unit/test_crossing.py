@@ -97,6 +97,15 @@ def test_a_file_is_moved_with_its_time_and_permissions(far: Far) -> None:
     assert (status.st_mtime_ns, stat.S_IMODE(status.st_mode), status.st_nlink) == (LONG_AGO, 0o640, 1)
 
 
+def test_a_copy_can_be_read_by_its_owner(one: Far) -> None:
+    """A file may be there for everybody but its owner; the copy has another owner, and that one sends it."""
+    one.drop().chmod(0o044)
+    if os.geteuid():
+        pytest.skip("only root opens a file that its owner may not read")
+    one.move()
+    assert stat.S_IMODE((one.target.path / "d/a").stat().st_mode) == 0o444
+
+
 @pytest.mark.parametrize("body", [b"", b"x"])
 def test_small_files_are_files(far: Far, body: bytes) -> None:
     """One without content, and one of a byte."""
