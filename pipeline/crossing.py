@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pipeline import kernel, records
 from pipeline.copying import copy_content
 from pipeline.folders import Folder, fingerprint_of
-from pipeline.names import RESERVED, encode_path, next_version, printable, with_name
+from pipeline.names import RESERVED, encode_path, human_size, next_version, printable, with_name
 from pipeline.records import Move, Record, open_record
 
 log = logging.getLogger(__name__)
@@ -36,15 +36,12 @@ def cross(source: Folder, path: str, target: Folder, wanted: str) -> str:
     FileNotFoundError if it is gone. After any other OSError, such as EBUSY for one that is changed meanwhile, it is
     where it was, and may be tried again.
     """
-    _refuse_unmovable(source, path)
-    with contextlib.closing(target.own(OWN)) as own:
-        while True:
-            with _opened(source, path) as fd, _blaming(target, wanted):
-                _refuse_mounted(source, path, fd)
-                move = Move(str(source.path), path, fingerprint_of(fd), wanted)
-                with open_record(own, _name_of(move)) as record:
-                    if not _settle(record, target, (source,)):
-                        return _carry(record, move, fd, source, target)
+    try:
+        _refuse_unmovable(source, path)
+        return _cross(source, path, target, wanted)
+    except Exception:
+        target.tidy(wanted)  # the folders on the way were made for it
+        raise
 
 
 def recover(target: Folder, sources: Sequence[Folder]) -> None:
@@ -59,6 +56,18 @@ def recover(target: Folder, sources: Sequence[Folder]) -> None:
                 continue
             except OSError as error:
                 log.warning("a move to %s that was cut off cannot be ended yet: %s", target.path, error)
+
+
+def _cross(source: Folder, path: str, target: Folder, wanted: str) -> str:
+    with contextlib.closing(target.own(OWN)) as own:
+        while True:
+            with _opened(source, path) as fd, _blaming(target, wanted):
+                _refuse_mounted(source, path, fd)
+                move = Move(str(source.path), path, fingerprint_of(fd), wanted)
+                _refuse_written(fd, move)
+                with open_record(own, _name_of(move)) as record:
+                    if not _settle(record, target, (source,)):
+                        return _carry(record, move, fd, source, target)
 
 
 def _carry(record: Record, move: Move, fd: int, source: Folder, target: Folder) -> str:
@@ -82,6 +91,7 @@ def _carry(record: Record, move: Move, fd: int, source: Folder, target: Folder) 
 
 def _fill(copy: int, fd: int, move: Move, target: Folder) -> None:
     """Give the copy content, time and permissions; whoever owned the file, this process has to read it now."""
+    _refuse_full(copy, move)
     if copy_content(fd, copy, move.seen.size) != move.seen.size:
         raise _busy(move, "was changed while it was copied")
     status = os.fstat(fd)
@@ -139,7 +149,6 @@ def _take_back(record: Record, copy: os.stat_result, move: Move, source: Folder,
         if target.durable:
             os.fsync(record.own.fd)
     record.discard()
-    target.tidy(move.target)
 
 
 def _settle(record: Record, target: Folder, sources: Sequence[Folder]) -> bool:
@@ -170,6 +179,12 @@ def _refuse_unmovable(source: Folder, path: str) -> None:
     with source.parent(path) as origin:
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=origin.fd):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{source.path}/{path}")
+        folder = os.fstat(origin.fd)
+        if folder.st_mode & stat.S_ISVTX:
+            owner = os.stat(origin.name, dir_fd=origin.fd, follow_symlinks=False).st_uid
+            if os.geteuid() not in (0, folder.st_uid, owner):
+                problem = "its folder is sticky, and this user owns neither of the two"
+                raise PermissionError(errno.EPERM, problem, f"{source.path}/{path}")
 
 
 def _refuse_mounted(source: Folder, path: str, fd: int) -> None:
@@ -179,9 +194,22 @@ def _refuse_mounted(source: Folder, path: str, fd: int) -> None:
         raise OSError(errno.EXDEV, problem, f"{source.path}/{path}")
 
 
+def _refuse_full(copy: int, move: Move) -> None:
+    """OSError (ENOSPC) if the file has more bytes than are free: every try would fill the disk for all others."""
+    room = os.fstatvfs(copy)
+    free = room.f_bavail * room.f_frsize
+    if room.f_blocks and move.seen.size > free:  # some file systems tell nothing
+        problem = f"{os.strerror(errno.ENOSPC)}: {human_size(move.seen.size)} are needed, {human_size(free)} free"
+        raise OSError(errno.ENOSPC, problem)
+
+
 def _refuse_changed(fd: int, move: Move) -> None:
     if fingerprint_of(fd) != move.seen:
         raise _busy(move, "was changed while it was copied")
+    _refuse_written(fd, move)
+
+
+def _refuse_written(fd: int, move: Move) -> None:
     if kernel.is_being_written(fd):
         raise _busy(move, "is open for writing")
 
