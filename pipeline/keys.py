@@ -157,7 +157,8 @@ class Keys:
 
     def of(self, path: str, mtime_ns: int, drop_id: str) -> Key:
         """The key of a drop; NameRefusedError if it can have none."""
-        return key_for(self.folder, _checked(self.template.fill(Facts(path, mtime_ns, drop_id, self.host))))
+        facts = Facts(_checked(path), mtime_ns, drop_id, self.host)  # receivers write to the path, whatever the key
+        return key_for(self.folder, _checked(self.template.fill(facts)))
 
     def versions(self, path: str, mtime_ns: int) -> Versions | None:
         """Those of the numbered versions of a drop's name; None where they stand in the way of nothing."""

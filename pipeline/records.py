@@ -19,7 +19,7 @@ _RECORD_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Told(NamedTuple):
+class Move(NamedTuple):
     """What a record says: which file of which folder goes to which path of the target."""
 
     folder: str
@@ -41,18 +41,20 @@ class Record:
         """The name that the copy has beside the record."""
         return f"{self.name}.part"
 
-    def read(self) -> Told | None:
-        """What it says; None as long as that is not there whole."""
+    def read(self) -> Move | None:
+        """What it says; None as long as that is not there whole, or if it is no record."""
         try:
             folder, path, seen, target = json.loads(os.pread(self.fd, os.fstat(self.fd).st_size, 0))
-        except ValueError:
+            if any(b"\0" in os.fsencode(text) for text in (folder, path, target)):
+                return None
+            return Move(folder, path, Fingerprint(*seen), target)
+        except (ValueError, TypeError, RecursionError):  # it may be cut off, or anybody's
             return None
-        return Told(folder, path, Fingerprint(*seen), target)
 
-    def write(self, told: Told) -> None:
+    def write(self, move: Move) -> None:
         """Say what is moved where, durably: from now on a copy that is no longer here has its name."""
         os.ftruncate(self.fd, 0)
-        text = json.dumps(told).encode()
+        text = json.dumps(move).encode()
         if os.pwrite(self.fd, text, 0) != len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -17,7 +18,7 @@ from pipeline import copying, crossing, kernel
 from pipeline.crossing import OWN, recover
 from pipeline.folders import Folder
 from pipeline.moves import move
-from pipeline.records import Record
+from pipeline.records import Record, open_record
 from tests.unit.places import another_file_system, facilities_of, no_rename_between, tree, write
 
 LONG_AGO = 10**18 + 123_456_789
@@ -94,6 +95,15 @@ def test_a_file_is_moved_with_its_time_and_permissions(far: Far) -> None:
     assert (far.left, far.there) == ({}, {"d/a": body})
     status = (far.target.path / "d/a").stat()
     assert (status.st_mtime_ns, stat.S_IMODE(status.st_mode), status.st_nlink) == (LONG_AGO, 0o640, 1)
+
+
+def test_a_copy_can_be_read_by_its_owner(one: Far) -> None:
+    """A file may be there for everybody but its owner; the copy has another owner, and that one sends it."""
+    one.drop().chmod(0o044)
+    if os.geteuid():
+        pytest.skip("only root opens a file that its owner may not read")
+    one.move()
+    assert stat.S_IMODE((one.target.path / "d/a").stat().st_mode) == 0o444
 
 
 @pytest.mark.parametrize("body", [b"", b"x"])
@@ -256,6 +266,20 @@ def test_a_file_that_is_being_written_stays(far: Far, monkeypatch: pytest.Monkey
     assert (far.left, far.there) == ({}, {"d/a": b"content and more"})
 
 
+def test_a_file_with_a_writer_is_not_copied(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its settle time decides it may have one, for hours: it is not copied again and again."""
+    skip_without_leases(far)
+    file = far.drop()
+    with monkeypatch.context() as patch, file.open("ab"):
+        patch.setattr(crossing, "copy_content", lambda *_: pytest.fail("copied"))
+        with pytest.raises(OSError, match="open for writing") as refused:
+            far.move()
+    assert (refused.value.errno, refused.value.filename) == (errno.EBUSY, str(file))
+    assert (far.left, far.there, os.listdir(far.target.path)) == ({"d/a": b"content"}, {}, [".relay"])
+    far.move()
+    assert (far.left, far.there) == ({}, {"d/a": b"content"})
+
+
 def test_a_file_that_is_taken_away_after_it_was_named_is_moved(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """The copy is the only one then."""
     file = far.drop()
@@ -297,8 +321,8 @@ def test_a_copy_that_is_removed_is_no_reason_to_remove_the_file(far: Far, monkey
     far.drop()
     original = Record.write
 
-    def write(record: Record, told: Any) -> None:
-        original(record, told)
+    def write(record: Record, move: Any) -> None:
+        original(record, move)
         os.unlink(record.copy, dir_fd=record.own.fd)
 
     with monkeypatch.context() as patch:
@@ -393,6 +417,31 @@ def test_a_full_disk_leaves_the_file_where_it_is(far: Far, monkeypatch: pytest.M
     assert far.there == {}
 
 
+def test_a_file_that_does_not_fit_is_not_copied(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the disk would be full each time; the error names folder and file, and what fits just so is copied."""
+    far.drop(b"x" * 8193)
+    room = os.fstatvfs(far.target.fd)
+    free = room.f_bfree, 1, *room[5:]  # less than what root alone may use
+
+    def say(size: int, blocks: int = room.f_blocks) -> None:
+        monkeypatch.setattr(os, "fstatvfs", lambda _fd: os.statvfs_result((1 << 20, size, blocks, *free)))
+
+    say(8192)
+    with monkeypatch.context() as patch:
+        patch.setattr(crossing, "copy_content", lambda *_: pytest.fail("copied"))
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as refused:
+            far.move()
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(far.target.path / "d/a"))
+    assert "8.19 KB are needed, 8.19 KB free" in str(refused.value)
+    assert (far.left, far.there, os.listdir(far.target.path)) == ({"d/a": b"x" * 8193}, {}, [".relay"])
+    say(8193)
+    far.move()
+    far.drop(b"y" * 8193, "d/b")
+    say(0, blocks=0)  # it does not tell
+    far.move("d/b")
+    assert (far.left, far.there) == ({}, {"d/a": b"x" * 8193, "d/b": b"y" * 8193})
+
+
 def once(first: Callable[..., Any], later: Callable[..., Any]) -> Callable[..., Any]:
     calls = iter([first])
 
@@ -409,6 +458,35 @@ def test_a_folder_that_cannot_be_written_costs_no_copy(far: Far, monkeypatch: py
     monkeypatch.setattr(crossing, "copy_content", lambda *_: pytest.fail("copied"))
     with pytest.raises(PermissionError, match="d/a"):
         far.move()
+
+
+def test_a_file_in_a_sticky_folder_is_for_its_owner(one: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the folder's, or root: nobody else can remove it, and would copy it again and again."""
+    owners = (4710, 4711) if os.geteuid() == 0 else (os.geteuid(), os.geteuid())
+
+    def drop() -> Path:
+        file = one.drop()
+        for path, owner in zip((file.parent, file), owners, strict=True):
+            os.chown(path, owner, -1)
+        return file
+
+    file = drop()
+    file.parent.chmod(0o1777)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 4712)
+        patch.setattr(crossing, "copy_content", lambda *_: pytest.fail("copied"))
+        with pytest.raises(PermissionError, match="sticky") as refused:
+            one.move()
+    assert (refused.value.errno, refused.value.filename) == (errno.EPERM, str(file))
+    assert (one.left, os.listdir(one.target.path)) == ({"d/a": b"content"}, [])
+    for number, user in enumerate((0, *owners)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        one.move("d/a", str(number))
+        drop()
+    file.parent.chmod(0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    one.move()
+    assert one.there == dict.fromkeys(("0", "1", "2", "d/a"), b"content")
 
 
 # ------------------------------------------------------------------ kills
@@ -546,6 +624,25 @@ def test_another_try_ends_an_earlier_one(far: Far, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError):
         far.move()
     assert (far.left, far.there) == ({}, {"d/a": b"content"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("7", "null", '"four"', "{}", "[]", "[" * 100_000, '["{near}", "a", 7, "a"]', '["{near}", "a", [1], "a"]'),
+        *('[7, "a", [1, 2, 3, 4], "a"]', '["{near}", 7, [1, 2, 3, 4], "a"]', '["{near}", "a", [1, 2, 3, 4], null]'),
+        *('["{near}", "d/a\\u0000", [1, 2, 3, 4], "a"]', '["{near}", "d/a", [1, 2, 3, 4], "d\\ud800/a"]'),
+    ],
+)
+def test_what_is_no_record_ends_nothing(one: Far, text: str) -> None:
+    """Whatever lies there, it is removed, and nothing else is touched: no start fails on it."""
+    one.drop()
+    name = "0" * 32
+    write(one.target.path / OWN / f"{name}.json", text.replace("{near}", str(one.source.path)).encode())
+    with contextlib.closing(one.target.own(OWN)) as own, open_record(own, name) as record:
+        assert record.read() is None
+    one.recover()
+    assert (one.left, one.there) == ({"d/a": b"content"}, {})
 
 
 def test_what_is_left_of_another_folder_is_left_alone(

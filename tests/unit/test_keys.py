@@ -138,6 +138,8 @@ def test_templates_that_are_not(template: str) -> None:
     [
         ("{name}/{drop_id}", "a/.relay-soak"),
         ("{path}", ".relay-soak/x"),
+        ("{yyyy}/{path}", ".relay-soak/x"),
+        ("{drop_id}", ".relay/x"),
         ("{stem}{suffix}", "a/.relay"),
         ("{stem}", "..."),
         ("{stem}/x", "..x"),
@@ -145,7 +147,7 @@ def test_templates_that_are_not(template: str) -> None:
     ],
 )
 def test_paths_without_a_key(template: str, path: str) -> None:
-    """A path may make a key what it must not be: no plain path, one of the program's own, too long."""
+    """It makes a key what none may be: no plain path, one of the program's own, too long; or no receiver writes it."""
     with pytest.raises(NameRefusedError):
         keys(template).of(path, MARCH, ID)
 
@@ -170,7 +172,7 @@ def test_a_time_without_a_date(mtime_ns: int) -> None:
 )
 def test_the_edges_of_dates(mtime_ns: int, key: str) -> None:
     """Four digits of year, two of the rest, before 1970 too."""
-    assert keys("{yyyy}{mm}{dd}{hh}{name}").of("", mtime_ns, ID).text == f"in/{key}"
+    assert keys("{yyyy}{mm}{dd}{hh}{name}").of("r", mtime_ns, ID).text == f"in/{key}r"
 
 
 @pytest.mark.parametrize(
