@@ -92,12 +92,12 @@ class Uploader:
         )
 
     def step(self, hint: Callable[[float], Sequence[str]], idle: float) -> bool:
-        """Start a retry that is due, else what `hint(seconds)` gives; False if there was nothing to start."""
+        """Start a retry that is due, else what `hint(seconds)` gives; False if there was neither."""
         with self._wait_cuttable():
             if not self.gate.wait():
                 return False
             self._await_slot()
-        begun = self._begin(hint, idle)
+        paths, begun = self._begin(hint, idle)
         if begun:
             self._report("begin", begun)
         waiting = deque(begun)
@@ -108,16 +108,19 @@ class Uploader:
         finally:
             for path in waiting:  # the wait was cut
                 self._agenda.end(path, Again(path))
-        return bool(begun)
+        return bool(paths)
 
-    def _begin(self, hint: Callable[[float], Sequence[str]], idle: float) -> list[str]:
-        """What is in hand from now on, outside of any wait that could be cut: it would never end."""
+    def _begin(self, hint: Callable[[float], Sequence[str]], idle: float) -> tuple[Sequence[str], list[str]]:
+        """What there is, and those that are in hand from now on: outside of any wait that could be cut.
+
+        What is in hand and never started would be waited for at the end.
+        """
         due = self._agenda.due()
         if due is not None:
-            return [] if self._waits(due) else [due]
+            return [due], [] if self._waits(due) else [due]
         with self._wait_cuttable():
             paths = hint(min(idle, self._agenda.until_due()))
-        return [path for path in paths if self._agenda.begin(path) and not self._waits(path)]
+        return paths, [path for path in paths if self._agenda.begin(path) and not self._waits(path)]
 
     def _waits(self, path: str) -> bool:
         """Whether an earlier version of its name is with another process: it is looked for again soon."""
@@ -236,9 +239,8 @@ class Uploader:
             log.info("%s", error)
             return None
         if isinstance(error, NeverError) and work.queued:
-            self._storing.set_aside(
-                work.queued, error
-            )  # under its lock: by its first path another file may be meant by now
+            # Under its lock: by its first path another file may be meant by now.
+            self._storing.set_aside(work.queued, error)
             return None
         if isinstance(error, PausedError):
             self.gate.shut(error)

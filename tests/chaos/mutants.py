@@ -51,8 +51,8 @@ MUTANTS = {
     ),
     "any-object-is-ours": Mutant(
         "pipeline/storing.py",
-        "if found is not None and found.metadata.get(DROP_ID) == drop.id:",
-        "if found is not None:",
+        "if found is None or found.metadata.get(DROP_ID) != drop.id:",
+        "if found is None:",
     ),
     "no-doubt": Mutant(
         "pipeline/landing.py",

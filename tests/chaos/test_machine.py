@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import explore, mutants
 
-SEED, STEPS = 4, 4000
+SEED, STEPS = 7, 4000
 
 
 @pytest.mark.parametrize("kind", explore.KINDS)
