@@ -168,7 +168,6 @@ class Agenda:
         if again.path not in self._waiting:  # it may have been offered under its new name meanwhile
             self._queue(name, self._line_of(again.path)[1], again.path)
         heapq.heappush(self._later, (time.monotonic() + again.seconds, name))
-        self._tell_if_none()
 
     def _next_in_line(self, path: str) -> str | None:
         name = self._in_hand.pop(path)

@@ -63,7 +63,7 @@ class Batcher(Generic[Item, Outcome]):
 
     def _run(self) -> None:
         while batch := self._next():
-            self._settle(batch)
+            settle(self._flush, batch)
 
     def _next(self) -> list[tuple[Item, "Future[Outcome]"]]:
         """The next batch, as soon as it is full, or its first item waited long enough; empty at the end."""
@@ -88,13 +88,17 @@ class Batcher(Generic[Item, Outcome]):
             or self._alone(count)
         )
 
-    def _settle(self, batch: list[tuple[Item, "Future[Outcome]"]]) -> None:
-        try:
-            outcomes: Sequence[Outcome | Exception] = self._flush([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001  # not hidden: every waiting caller raises it
-            outcomes = [error] * len(batch)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+
+def settle(
+    flush: Callable[[list[Item]], Sequence[Outcome | Exception]], batch: Sequence[tuple[Item, "Future[Outcome]"]]
+) -> None:
+    """Give each of a batch its outcome; an error of `flush` is that of every one."""
+    try:
+        outcomes = flush([item for item, _ in batch])
+    except Exception as error:  # noqa: BLE001  # not hidden: every waiting caller raises it
+        outcomes = [error] * len(batch)
+    for (_, future), outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -102,10 +102,8 @@ class Claims:
             name = item.name + suffix
             try:
                 where = self._watch.open(item.head)
-                status, seen = (
-                    os.stat(name, dir_fd=where, follow_symlinks=False),
-                    self._markers[within(item.head, name)],
-                )
+                seen = self._markers[within(item.head, name)]
+                status = os.stat(name, dir_fd=where, follow_symlinks=False)
                 if os.path.samestat(status, seen) and status.st_ctime_ns == seen.st_ctime_ns:
                     os.unlink(name, dir_fd=where)  # else it is the next file's, be it only touched
             except FileNotFoundError:

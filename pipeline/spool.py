@@ -67,9 +67,9 @@ class Spool:
 
     def has_earlier(self, path: str) -> bool:
         """Whether an earlier version of the same name still lies in QueuedForUpload."""
-        name = split_version(path.rpartition("/")[2])
-        if self.keeps_names or name.number == 1:
+        if self.line_of(path)[1] == 1:
             return False
+        name = split_version(path.rpartition("/")[2])
         try:
             with self.queued.parent(path) as place:
                 if any(_is_file(lower, place.fd) for lower in islice(earlier_versions(name), _PROBED)):

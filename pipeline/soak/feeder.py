@@ -1,6 +1,5 @@
 """Drop files into Watch, and feed back what the judge has settled."""
 
-import fnmatch
 import itertools
 import logging
 import math
@@ -17,6 +16,7 @@ from app_properties import Settings
 from pipeline.pacing import Summary
 from pipeline.ports import LaterError, ObjectStore, PausedError, StoredObject
 from pipeline.process import Stop
+from pipeline.selection import Selection
 from pipeline.soak.content import File
 from pipeline.soak.estimate import counted
 from pipeline.soak.run import Run
@@ -37,7 +37,7 @@ class Feeder:
     def __init__(self, run: Run, settings: Settings, store: ObjectStore, judge: "Connection[Any, Any]") -> None:
         """`judge`: says what is settled, and is told what was done."""
         self._run, self._settings, self._store, self._judge = run, settings, store, judge
-        self._recipe = run.recipe
+        self._recipe, self._selection = run.recipe, Selection(ignore=settings.ignore_patterns)
         self._numbers = itertools.count(run.options.files + 1)
         self._ready: deque[File] = deque(File(number, 1) for number in range(1, run.options.files + 1))
         self._sending = threading.Lock()
@@ -114,8 +114,7 @@ class Feeder:
         self._tell("generated", file)
         target = self._settings.watch / self._run.path(file.name)
         hidden = target.with_name(f".{file.name}.tmp")
-        ignored = any(fnmatch.fnmatchcase(hidden.name, pattern) for pattern in self._settings.ignore_patterns)
-        place = hidden if ignored and file.drop % 2 == 0 else target
+        place = hidden if self._selection.ignores(hidden.name) and file.drop % 2 == 0 else target
         with place.open("xb") as output:
             for block in self._recipe.blocks(file):
                 output.write(block)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.batcher import settle
 from tests import fakes
 
 
@@ -77,16 +78,7 @@ class _Batches:
     def flush_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
-            outcomes: Sequence[Any]
-            try:
-                outcomes = self._flush([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001  # not hidden: every future raises it
-                outcomes = [error] * len(batch)
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    future.set_exception(outcome)
-                else:
-                    future.set_result(outcome)
+            settle(self._flush, batch)
 
     def close(self) -> None:
         self.flush_all()
