@@ -79,7 +79,7 @@ def _running(relay: Relay) -> Iterator[None]:
 
 def _drop(relay: Relay, number: int, appearances: Appearances) -> float:
     """Milliseconds from the rename into Watch to the name in DownloadedFromS3."""
-    time.sleep(random.uniform(0.05, 0.15))  # noqa: S311  # no secret
+    time.sleep(random.uniform(0.03, 0.09))  # noqa: S311  # no secret
     name = f"drop-{number:04}.bin"
     made = relay.folder / name
     made.write_bytes(os.urandom(_SIZE))

@@ -31,7 +31,7 @@ class Scale:
     small_runs: int = 3
     slow_small: int = 300
     """Small files for the aws CLI, which takes as long for these as others for all."""
-    store: int = 2_000
+    store: int = 1_000
     """Small files on the real store."""
     store_runs: int = 1
     large: int = 16
@@ -41,7 +41,7 @@ class Scale:
     """Files of each try of a peer's settings."""
     sweep_large: int = 1
     drops: int = 300
-    far_drops: int = 100
+    far_drops: int = 60
     far: int = 2_000
     far_runs: int = 1
     growth: tuple[int, ...] = (1_000, 10_000, 100_000)

@@ -1,11 +1,13 @@
 """Which drops this consumer has: the memory that makes a duplicate message harmless.
 
-A drop is `publishing` from the transaction of step 7a until its file has its name, then `delivered`. Rows are kept for
-ever. Every process of the consume side opens the same SQLite file (WAL); each call is one transaction.
+A drop is `publishing` from the transaction of step 7a until its file has its name, then `delivered`; a command that is
+to be run for its file is `due` from 7a on, and `done` once it succeeded. Every process of the consume side opens the
+same SQLite file (WAL); each call is one transaction.
 """
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import NamedTuple
 
 from pipeline.ports import EXIT_CONFIG, StartupError
 
-SCHEMA = 1
+SCHEMA = 2
 _LOCK_SECONDS = 60.0
 _CREATE = """
 CREATE TABLE drops (
@@ -25,6 +27,16 @@ CREATE TABLE drops (
 CREATE INDEX drops_by_name ON drops (name);
 CREATE INDEX drops_unfinished ON drops (state) WHERE state = 'publishing';
 """
+_FROM_1 = """
+ALTER TABLE drops ADD COLUMN command TEXT NOT NULL DEFAULT 'none' CHECK (command IN ('none', 'due', 'done'));
+-- tries of the command; and when the row was made, in seconds since the epoch
+ALTER TABLE drops ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE drops ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
+UPDATE drops SET noted = CAST(strftime('%s', 'now') AS INTEGER);
+"""
+_STEPS = (_CREATE, _FROM_1)
+"""What leads from each schema to the next; an empty file is schema 0. No comment after a semicolon."""
+_SELECT = "SELECT drop_id, temp, name, state, command, tries FROM drops"
 
 
 class Row(NamedTuple):
@@ -34,13 +46,15 @@ class Row(NamedTuple):
     temp: str
     name: str
     state: str
+    command: str = "none"
+    tries: int = 0
 
 
 class Ledger:
     """The drops of one DownloadedFromS3. Safe to use from several threads."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Open or create; StartupError (78) if it is a link, damaged, or a newer program wrote it."""
+        """Open or create; StartupError (78) if it is a link, damaged, or of a newer program."""
         self._lock, self._reading = threading.Lock(), threading.Lock()
         for part in (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))):
             if part.is_symlink():
@@ -67,16 +81,17 @@ class Ledger:
         self._base.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with self._transaction() as base:
             version = base.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _CREATE.split(";"):
-                    base.execute(statement)
-                base.execute(f"PRAGMA user_version = {SCHEMA}")
-            elif version != SCHEMA:
+            if not 0 <= version <= SCHEMA:
                 raise StartupError(
                     f"{path} was written by another version of this program (schema {version}, this one has {SCHEMA}); "
                     "run the version that wrote it, and do not delete it: it knows what was delivered",
                     EXIT_CONFIG,
                 )
+            for step in _STEPS[version:]:
+                for statement in step.split(";\n"):
+                    base.execute(statement)
+            if version < SCHEMA:
+                base.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def close(self) -> None:
         """Close the file."""
@@ -86,14 +101,20 @@ class Ledger:
     def find(self, drop_id: str) -> Row | None:
         """The row of a drop. It waits for no transaction: what another is about to write is not there yet."""
         with self._reading:
-            row = self._reader.execute("SELECT * FROM drops WHERE drop_id = ?", (drop_id,)).fetchone()
+            row = self._reader.execute(f"{_SELECT} WHERE drop_id = ?", (drop_id,)).fetchone()
         return row and Row(*row)
 
     def begin(self, rows: Sequence[Row]) -> list[bool]:
         """Step 7a, for several drops in one transaction: which of them are new, and from now on `publishing`."""
-        insert = "INSERT INTO drops VALUES (?, ?, ?, 'publishing') ON CONFLICT DO NOTHING"
+        insert = (
+            "INSERT INTO drops (drop_id, temp, name, state, command, noted) VALUES (?, ?, ?, 'publishing', ?, ?) "
+            "ON CONFLICT DO NOTHING"
+        )
+        now = int(time.time())
         with self._transaction() as base:
-            return [base.execute(insert, (row.drop_id, row.temp, row.name)).rowcount == 1 for row in rows]
+            return [
+                base.execute(insert, (row.drop_id, row.temp, row.name, row.command, now)).rowcount == 1 for row in rows
+            ]
 
     def rename(self, drop_id: str, name: str) -> None:
         """Note, before it is tried, that a drop is to get another name."""
@@ -108,7 +129,8 @@ class Ledger:
     def unfinished(self) -> list[Row]:
         """The drops a kill left between 7a and 7b."""
         with self._lock:
-            return [Row(*row) for row in self._base.execute("SELECT * FROM drops WHERE state = 'publishing'")]
+            found = self._base.execute(f"{_SELECT} WHERE state = 'publishing'")
+            return [Row(*row) for row in found]
 
     def held_by_another(self, name: str, drop_id: str) -> bool:
         """Whether any other drop was given this name."""

@@ -106,6 +106,8 @@ class Message:
     attributes: Mapping[str, str | int]
     group: str = ""
     """FIFO queues keep the order within a group, here a folder; ignored elsewhere."""
+    unique: str = ""
+    """FIFO queues accept one of these within five minutes and drop its equals; "": the attribute drop_id."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Received:
     body: str
     attributes: Mapping[str, str]
     receive_count: int = 1
+    group: str = ""
+    """Of a FIFO queue: messages of one group are to be worked on one after the other."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Queue:
                 WaitTimeSeconds=min(wait, LONG_POLL_SECONDS),
                 VisibilityTimeout=self._visibility,
                 MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
             )
         return [_received(message) for message in answer.get("Messages", [])]
 
@@ -97,7 +97,7 @@ class Queue:
             return False
         others = [(name, value) for name, value in message.attributes.items() if name != "reason"]
         attributes = {**dict(others[: ATTRIBUTES - 1]), "reason": printable(reason)[:1000]}
-        copy = self._entry(Message(message.body, attributes, group="dead-letters"), unique=message.id)
+        copy = self._entry(Message(message.body, attributes, group=message.group or "dead-letters", unique=message.id))
         try:
             with translated(f"send to the dead letters {self.dead_url}"):
                 self._client.send_message(QueueUrl=self.dead_url, **cast(Any, copy))
@@ -124,7 +124,7 @@ class Queue:
             log.debug("%s", error)
             return None
 
-    def _entry(self, message: Message, unique: str = "") -> dict[str, Any]:
+    def _entry(self, message: Message) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "MessageBody": message.body,
             # SQS refuses an empty value.
@@ -132,7 +132,7 @@ class Queue:
         }
         if self._fifo:
             entry["MessageGroupId"] = message.group
-            entry["MessageDeduplicationId"] = unique or str(message.attributes["drop_id"])
+            entry["MessageDeduplicationId"] = message.unique or str(message.attributes["drop_id"])
         return entry
 
     def _outcomes(self, count: int, answer: Mapping[str, Any], what: str) -> list[RelayError | None]:
@@ -238,5 +238,12 @@ def _attribute(value: str | int) -> dict[str, str]:
 
 def _received(message: Mapping[str, Any]) -> Received:
     attributes = {name: item.get("StringValue", "") for name, item in message.get("MessageAttributes", {}).items()}
-    count = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
-    return Received(message["MessageId"], message["ReceiptHandle"], message["Body"], attributes, count)
+    system = message.get("Attributes", {})
+    return Received(
+        message["MessageId"],
+        message["ReceiptHandle"],
+        message["Body"],
+        attributes,
+        int(system.get("ApproximateReceiveCount", 1)),
+        system.get("MessageGroupId", ""),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_transaction_is_whole_or_nothing(path: Path) -> None:
     assert ledger.begin([row("x")]) == [True]
 
 
-@pytest.mark.parametrize("version", [2, 99, -1])
+@pytest.mark.parametrize("version", [3, 99, -1])
 def test_an_unknown_schema_is_refused_and_left_untouched(path: Path, version: int) -> None:
     """A newer program's ledger knows what was delivered: not a byte of it changes."""
     base = sqlite3.connect(path)
@@ -90,6 +91,34 @@ def test_an_unknown_schema_is_refused_and_left_untouched(path: Path, version: in
         Ledger(path)
     assert caught.value.code == EXIT_CONFIG
     assert path.read_bytes() == before
+
+
+def test_an_earlier_ledger_is_taken_over(path: Path) -> None:
+    """What it knows stays known, no command is owed for it, and its rows are as old as the takeover."""
+    base = sqlite3.connect(path)
+    base.executescript(
+        """
+        PRAGMA journal_mode = WAL;
+        CREATE TABLE drops (
+            drop_id TEXT PRIMARY KEY, temp TEXT NOT NULL, name TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('publishing', 'delivered'))
+        ) WITHOUT ROWID;
+        CREATE INDEX drops_by_name ON drops (name);
+        CREATE INDEX drops_unfinished ON drops (state) WHERE state = 'publishing';
+        INSERT INTO drops VALUES ('x', 't1', 'a', 'delivered'), ('y', 't2', 'b', 'publishing');
+        PRAGMA user_version = 1;
+        """
+    )
+    base.close()
+    before = int(time.time())
+    for _ in range(2):
+        ledger = Ledger(path, durable=False)
+        assert ledger.find("x") == Row("x", "t1", "a", "delivered", "none", 0)
+        assert ledger.unfinished() == [Row("y", "t2", "b", "publishing")]
+        assert ledger.begin([row("x"), row("y")]) == [False, False]
+        times = [noted for (noted,) in ledger._base.execute("SELECT noted FROM drops")]
+        assert all(before <= noted <= time.time() for noted in times)
+        ledger.close()
 
 
 def test_what_is_no_ledger_is_refused_and_left_untouched(path: Path) -> None:
