@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.kernel import fsync_path, try_lock
 
@@ -58,10 +59,9 @@ class Journal:
     @contextlib.contextmanager
     def written(self, record: Record) -> Iterator[Noted]:
         """A record that appears whole and locked, durably, and stays locked while the block runs."""
-        path = self._folder / f"{secrets.token_hex(12)}.json"
-        new = path.with_suffix(".new")
-        with new.open("x", encoding="utf-8") as file:
-            try_lock(file.fileno())
+        file, new = self._create()
+        path = new.with_suffix(".json")
+        with file:
             try:
                 json.dump(dataclasses.asdict(record), file)
                 file.flush()
@@ -72,6 +72,15 @@ class Journal:
                 raise
             fsync_path(self._folder)
             yield Noted(path, record)
+
+    def _create(self) -> tuple[TextIO, Path]:
+        while True:
+            new = self._folder / f"{secrets.token_hex(12)}.new"
+            file = new.open("x", encoding="utf-8")
+            if try_lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+                return file, new
+            file.close()  # another upload was quicker with the lock, and took it for one that a kill left
+            new.unlink(missing_ok=True)
 
     def cut_off(self, concerns: Callable[[Record], bool]) -> Generator[Noted, None, None]:
         """Each such record of an upload whose process is gone, locked while it is looked at."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.aws import journal as journal_module
 from pipeline.aws.journal import Journal, Record
 
 RECORD = Record("bucket", "in/a", "upload-1", "drop", "crc", 40_000_000, 8 * 1024 * 1024, "http://here", 1000.0)
@@ -43,6 +44,31 @@ def test_what_one_looks_at_no_other_takes(tmp_path: Path) -> None:
     assert next(looking).record == RECORD
     assert noted(other) == []
     looking.close()
+    assert noted(other) == [RECORD]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_record_that_is_taken_for_a_dead_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool) -> None:
+    """Another upload looks around in the instant between a new record's file and its lock: the record is made anew."""
+    journal, other = Journal(tmp_path), Journal(tmp_path)
+    lock = journal_module.try_lock
+    theirs: list[int] = []
+
+    def late(fd: int) -> bool:
+        monkeypatch.setattr(journal_module, "try_lock", lock)
+        if held:  # it has locked it, and will remove it next
+            theirs.append(os.open(next(tmp_path.glob("*.new")), os.O_RDWR))
+            assert lock(theirs[0])
+        else:
+            assert noted(other) == []
+        return lock(fd)
+
+    monkeypatch.setattr(journal_module, "try_lock", late)
+    with journal.written(RECORD):
+        for fd in theirs:
+            os.close(fd)
+        assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+        assert noted(other) == []
     assert noted(other) == [RECORD]
 
 
