@@ -54,6 +54,8 @@ class Settings:
     settle_seconds: float = _key("General", values.number(0.1, 86_400), "5")
     max_queued_files: int = _key("General", values.count(0, 10**9), "10000")
     max_queued_bytes: int = _key("General", values.count(0, values.BYTES), "0")
+    max_object_bytes: int = _key("General", values.count(0, values.BYTES), "0")
+    min_free_bytes: int = _key("General", values.count(0, values.BYTES), "67108864")
     on_name_conflict: str = _key("General", values.one_of(*values.ON_CONFLICT), values.VERSION)
     cross_device_moves: bool = _key("General", values.flag, "0")
     durability: str = _key("General", values.one_of("power", "process"), "power")

@@ -69,7 +69,7 @@ def _refuse_contradiction(notice: Notice, origin: Origin, stored: StoredObject) 
         ("drop_id", notice.drop_id, origin.drop_id if origin.is_ours else None),
         ("crc64nvme", notice.crc64nvme, origin.crc64nvme),
         ("path", notice.path, origin.path if origin.is_ours else None),
-        ("size", notice.size, stored.size),
+        ("size", notice.size if notice.drop_id is not None else None, stored.size),  # else it was replaced since
     )
     for name, said, known in said_of:
         if said is not None and said != known:

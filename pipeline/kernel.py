@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 _NO_REPLACE = 1
+_KEEP_SIZE = 1  # of fallocate(2)
 _SYS_OPENAT2 = 437  # the same on every architecture (Linux 5.6)
 _RESOLVE = 0x08 | 0x04 | 0x02  # BENEATH | NO_SYMLINKS | NO_MAGICLINKS
 PROBE = ".relay-probe-"
@@ -62,6 +63,8 @@ def prepared(name: str, *types: type) -> Callable[..., int] | None:
     return function
 
 
+_RANGE = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_fallocate = prepared("fallocate64", *_RANGE) or prepared("fallocate", *_RANGE)
 _rename = prepared("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
@@ -142,6 +145,21 @@ def create_hidden(folder_fd: int, mode: int) -> tuple[int, str]:
     name = f"part-{secrets.token_hex(12)}"
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(name, flags, mode, dir_fd=folder_fd), name
+
+
+def reserve(fd: int, size: int) -> None:
+    """Take room for a file that will have so many bytes, without changing what it has; OSError if there is not enough.
+
+    Nothing is reserved where the file system cannot. Not posix_fallocate(3), which then writes all of it instead.
+    """
+    if _fallocate is None or size <= 0:
+        return
+    while _fallocate(fd, _KEEP_SIZE, 0, size) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
 
 
 def is_being_written(fd: int) -> bool | None:

@@ -19,7 +19,7 @@ from pipeline.hand import Hand, Held
 from pipeline.landing import Arrival, Landing
 from pipeline.names import human_size, is_of_soak, printable
 from pipeline.notice import Notice
-from pipeline.pacing import Gate
+from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
     CancelledError,
     ChangedError,
@@ -31,6 +31,7 @@ from pipeline.ports import (
     ReceiptError,
     Received,
     RelayError,
+    RoomError,
     StoredObject,
 )
 from pipeline.receiver import Receiver
@@ -43,6 +44,8 @@ _THREADS = 16
 """Large files that are under way together."""
 _PUBLISH_BATCH = 64
 """Files that get their names together; more would wait for each other longer than for the disk."""
+_ROOM_SECONDS = 5.0
+"""After which room is looked for again, for a file that there was none for."""
 _CANCEL_SECONDS = 1.0
 """What a download that runs may take to notice that it is cancelled."""
 
@@ -65,16 +68,21 @@ class Poller:
         *,
         concurrency: int,
         visibility: int,
+        room: Callable[[int, int], None] = lambda _fd, _size: None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """`keep_message`: see Acknowledger; `waiting` is entered around every wait of `step` that a signal may cut."""
+        """`keep_message`: see Acknowledger; `room`: see Room.take.
+
+        `waiting` is entered around every wait of `step` that a signal may cut.
+        """
         self._queue, self._store, self._landing, self._folder = queue, store, landing, folder
         self._acceptance = Acceptance(store.bucket, folder, checksum)
         self._hand = Hand(queue, visibility)
         self._publisher: Batcher[tuple[Held, Arrival], str | None] = Batcher(self._publish, _PUBLISH_BATCH, 0.0)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")
         self._slots = threading.Semaphore(concurrency)
-        self._waiting = waiting
+        self._room, self._waiting = room, waiting
+        self._no_room = Summary(log)
         self._stopping, self._cancelled = threading.Event(), threading.Event()
         self._acknowledger = Acknowledger(
             queue, self._hand, keep_message, lambda _held: self._slots.release(), self._cancelled
@@ -136,6 +144,7 @@ class Poller:
             return
         arrival = self._landing.open_arrival()
         try:
+            self._room(arrival.fd, notice.size or 0)
             future = self._store.begin_download(notice.key, arrival.fd, size=notice.size, version_id=notice.version_id)
         except BaseException:
             self._landing.discard(arrival)
@@ -211,6 +220,9 @@ class Poller:
                 return self._deliver_or_bury(held, error)
             except PausedError as problem:
                 self.gate.shut(problem)
+            except RoomError as problem:  # held: it may take days, and smaller ones go on meanwhile
+                self._no_room.note(problem)
+                self._stopping.wait(_ROOM_SECONDS)
             except (OSError, sqlite3.Error) as problem:
                 self.gate.shut(trouble_in(self._landing.folder, problem))
             error = None
@@ -242,17 +254,29 @@ class Poller:
         started = time.monotonic()
         arrival = self._landing.open_arrival()
         try:
-            stored = self._store.download(
-                notice.key,
-                arrival.fd,
-                size=notice.size,
-                version_id=notice.version_id,
-                cancelled=lambda: self._cancelled.is_set() or held.lost,
-            )
+            stored = self._download(held, notice, arrival)
             self._acceptance.accept(arrival, notice, stored)
             self._note_published(arrival, stored, self._publisher.submit((held, arrival)).result(), started)
         finally:
             self._landing.discard(arrival)
+
+    def _download(self, held: Held, notice: Notice, arrival: Arrival) -> StoredObject:
+        download = functools.partial(
+            self._store.download,
+            notice.key,
+            arrival.fd,
+            version_id=notice.version_id,
+            admit=functools.partial(self._room, arrival.fd),
+            cancelled=lambda: self._cancelled.is_set() or held.lost,
+        )
+        try:
+            return download(size=notice.size)
+        except ChangedError as error:
+            if notice.size is None:
+                raise
+            if notice.drop_id is not None:
+                raise NeverError(f"the message and the object differ in size: {error}") from error
+        return download(size=None)  # another program's object, which was replaced since
 
     def _is_here(self, notice: Notice) -> bool:
         """Whether the ledger has the drop that a message names; what a kill left half published is finished."""

@@ -6,6 +6,7 @@ The workers are given these; `aws_util` builds the real ones, the tests run one 
     ├── StartupError   this program cannot begin; carries its exit code
     ├── LaterError     this file, later: throttling, 5xx, a connection that broke
     │   ├── MissingError  the object is not there (yet)
+    │   ├── RoomError     there is no room for it now, for smaller ones there may be
     │   └── ChangedError  the file, or the object, is not what it was said to be
     ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
     ├── NeverError     this file, never: goes to Failed, or to the dead letters
@@ -42,6 +43,10 @@ class LaterError(RelayError):
 
 class MissingError(LaterError):
     """The object is not there (yet)."""
+
+
+class RoomError(LaterError):
+    """There is no room for this file now, for smaller ones there may be."""
 
 
 class ChangedError(LaterError):
@@ -173,11 +178,13 @@ class ObjectStore(Protocol):
         *,
         size: int | None = None,
         version_id: str | None = None,
+        admit: Callable[[int], None] = ...,
         cancelled: Callable[[], bool] = ...,
     ) -> StoredObject:
         """Write the object to `fd` by position; `size`: its bytes, as far as they are known, which saves a request.
 
-        MissingError if there is none, LaterError if it ended early.
+        `admit` is told how many there will be before the first comes; what it raises ends the download. MissingError if
+        there is none, ChangedError if it does not have `size` bytes, LaterError if it ended early.
         """
         ...
 

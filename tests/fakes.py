@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.aws.checksum import crc64nvme_of
 from pipeline.ports import (
     CancelledError,
+    ChangedError,
     Content,
     Depth,
     LaterError,
@@ -43,6 +44,10 @@ Hook = Callable[[str], None]
 
 def _never() -> bool:
     return False
+
+
+def _any_size(_size: int) -> None:
+    return
 
 
 @dataclass
@@ -150,6 +155,7 @@ class FakeStore:
         *,
         size: int | None = None,
         version_id: str | None = None,
+        admit: Callable[[int], None] = _any_size,
         cancelled: Callable[[], bool] = _never,
     ) -> StoredObject:
         """See ports.ObjectStore."""
@@ -161,6 +167,10 @@ class FakeStore:
         found = [item for item in known if item.stored.version_id == version_id] if version_id else [current]
         if not found or found[-1] is None:
             raise MissingError(f"GET {key}: no such object")
+        length = found[-1].stored.size
+        if size not in (None, length):
+            raise ChangedError(f"GET {key}: it has {length} bytes, not {size}")
+        admit(length)
         _write(fd, self.damage(key, found[-1].body))
         self._end("download", key)
         if cancelled():

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 
+def anything(_size: int) -> None:
+    """An object of any size may come."""
+
+
 class Downloads:
     """The downloads of one bucket. Safe to use from several threads."""
 
@@ -26,7 +30,14 @@ class Downloads:
         self._client, self._engine, self._bucket, self._budget, self._owner = client, engine, bucket, budget, owner
 
     def get(
-        self, key: str, fd: int, size: int | None, version_id: str | None, cancelled: Callable[[], bool]
+        self,
+        key: str,
+        fd: int,
+        size: int | None,
+        version_id: str | None,
+        *,
+        admit: Callable[[int], None] = anything,
+        cancelled: Callable[[], bool] = bool,
     ) -> StoredObject:
         """See ports.ObjectStore.download."""
         what = self._what(key)
@@ -34,15 +45,12 @@ class Downloads:
         if not size:  # not known, or none: a range of nothing is refused
             with translated(what):
                 head = self._head(key, version_id)
+            _refuse_resized(what, head.length, size)
             if not head.length:
                 return head.stored(key)
-        try:
-            with self._budget.taken(PART_SIZE, cancelled, what):
-                first = self._get(Get(key, 0, PART_SIZE - 1, version_id or ""), fd, cancelled).result()
-        except NeverError as error:
-            if size or code_of(error.__cause__) != NO_RANGE:
-                raise
-            raise LaterError(f"{what}: it became empty meanwhile") from error
+            size = head.length
+        admit(size)
+        first = self._get_first(Get(key, 0, min(size, PART_SIZE) - 1, version_id or ""), fd, size, cancelled)
         self._get_rest(key, first, version_id, fd, cancelled)
         return first.stored(key)
 
@@ -51,11 +59,23 @@ class Downloads:
         what = self._what(key)
 
         def check(answer: Answer) -> StoredObject:
-            if answer.length != size:
-                raise ChangedError(f"{what}: it has {answer.length} bytes, not {size}")
+            _refuse_resized(what, answer.length, size)
             return answer.stored(key)
 
         return then(self._get(Get(key, 0, size - 1, version_id or ""), fd, bool), check, what)
+
+    def _get_first(self, get: Get, fd: int, size: int, cancelled: Callable[[], bool]) -> Answer:
+        """The range that tells how large the object is now; ChangedError if that is not `size`."""
+        what = self._what(get.key)
+        try:
+            with self._budget.taken(PART_SIZE, cancelled, what):
+                first = self._get(get, fd, cancelled).result()
+        except NeverError as error:
+            if code_of(error.__cause__) != NO_RANGE:
+                raise
+            raise ChangedError(f"{what}: it is empty, and should have {size} bytes") from error
+        _refuse_resized(what, first.length, size)
+        return first
 
     def _get(self, get: Get, fd: int, cancelled: Callable[[], bool]) -> Future[Answer]:
         """One range into the file; LaterError if it ended early."""
@@ -64,6 +84,8 @@ class Downloads:
         def write(data: bytes, offset: int) -> None:
             nonlocal arrived
             stop_if(cancelled(), what)
+            if offset + len(data) > get.end + 1:
+                raise LaterError(f"{what}: the store sends more than it was asked for")
             _write(fd, data, offset)
             arrived += len(data)
 
@@ -99,6 +121,11 @@ class Downloads:
 
     def _what(self, key: str) -> str:
         return f"GET s3://{self._bucket}/{printable(key)}"
+
+
+def _refuse_resized(what: str, length: int, size: int | None) -> None:
+    if size is not None and length != size:
+        raise ChangedError(f"{what}: it has {length} bytes, not {size}")
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from pipeline.aws.answers import Answer
 from pipeline.aws.body import PART_SIZE, body_of, refuse_changed
 from pipeline.aws.checksum import crc64nvme_of
-from pipeline.aws.downloads import Downloads
+from pipeline.aws.downloads import Downloads, anything
 from pipeline.aws.engine import OWNER, Engine, Put, then
 from pipeline.aws.errors import code_of, kind_of, status_of, stop_if, translated
 from pipeline.aws.journal import Journal
@@ -121,16 +121,17 @@ class S3Store:
         *,
         size: int | None = None,
         version_id: str | None = None,
+        admit: Callable[[int], None] = anything,
         cancelled: Callable[[], bool] = bool,
     ) -> StoredObject:
         """See ports.ObjectStore."""
-        return self._downloads.get(key, fd, size, version_id, cancelled)
+        return self._downloads.get(key, fd, size, version_id, admit=admit, cancelled=cancelled)
 
     def begin_download(self, key: str, fd: int, *, size: int | None, version_id: str | None) -> Future[StoredObject]:
         """See ports.ObjectStore."""
         if size and size <= PART_SIZE:
             return self._downloads.begin_small(key, fd, size, version_id)
-        return self._pool.submit(self._downloads.get, key, fd, size, version_id, bool)
+        return self._pool.submit(self._downloads.get, key, fd, size, version_id)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """See ports.ObjectStore."""

@@ -10,6 +10,7 @@ from pipeline.link import Link
 from pipeline.poller import Poller, log
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
+from pipeline.room import Room
 
 _WAIT_SECONDS = 20  # the longest poll SQS knows
 _ONCE_WAIT_SECONDS = 2
@@ -26,6 +27,7 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     log.info("kernel       %s", landing.folder.facilities.describe())
     if recovered := landing.recover():
         log.info("gave their names to %d downloads that were cut off right before", recovered)
+    room = Room(landing.folder, largest=settings.max_object_bytes, spare=settings.min_free_bytes)
     poller = Poller(
         messages,
         store,
@@ -35,6 +37,7 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         functools.partial(keep_message, settings.failed_messages),
         concurrency=settings.download_concurrency,
         visibility=settings.visibility_seconds,
+        room=room.take,
         waiting=stop.waiting,
     )
     wait = _ONCE_WAIT_SECONDS if context.once else _WAIT_SECONDS

@@ -248,6 +248,32 @@ def test_a_small_download_is_of_the_size_that_was_said(served: Served, said: int
     assert path.read_bytes() == b"12345"
 
 
+@pytest.mark.parametrize("said", [3, PART_SIZE - 1, PART_SIZE + 1, BIG + 1])
+def test_no_more_of_a_download_comes_than_was_said(served: Served, said: int) -> None:
+    """An object of another size than was said is given up after its first part, and never written beyond what was."""
+    served.put("in/a", bytes(BIG))
+    path = served.folder / "arrived"
+    with path.open("w+b") as file, pytest.raises(ChangedError, match=f"{BIG} bytes, not {said}"):
+        served.store.download("in/a", file.fileno(), size=said)
+    assert path.stat().st_size <= min(said, PART_SIZE)
+
+
+@pytest.mark.parametrize("said", [None, BIG])
+def test_nothing_comes_before_it_is_admitted(shelf: Shelf, said: int | None) -> None:
+    """Whoever has no room, or wants none so large, hears the size before the first byte; what it says ends it."""
+    shelf.put("in/a", bytes(BIG))
+    path = shelf.folder / "arrived"
+
+    def refuse(size: int) -> None:
+        assert path.stat().st_size == 0
+        raise NeverError(f"no room for {size}")
+
+    with path.open("w+b") as file, pytest.raises(NeverError, match=f"no room for {BIG}"):
+        shelf.store.download("in/a", file.fileno(), size=said, admit=refuse)
+    assert path.stat().st_size == 0
+    assert shelf.get("in/a", size=said, admit=lambda _size: None) == bytes(BIG)
+
+
 def test_deleted_it_is_gone(shelf: Shelf) -> None:
     """Neither looked at, nor listed, nor downloaded; the key is free again and its neighbour stays."""
     shelf.put("in/a", b"first")
@@ -753,6 +779,24 @@ def test_a_download_that_breaks_off_is_tried_later(moto_shelf: Served, sent: int
             Shelf("short", store, moto_shelf.folder).get("in/a", size=4_000_000)
         store.close()
         client.close()
+
+
+def test_a_store_that_sends_without_end(moto_shelf: Served) -> None:
+    """More bytes than were asked for end the download, before any of them is written behind the others."""
+    head = (
+        b'HTTP/1.1 206 Partial Content\r\nETag: "e"\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 9000000\r\n\r\n'
+    )
+    path = moto_shelf.folder / "arrived"
+    with one_answer(head + bytes(9_000_000), "close") as endpoint, path.open("w+b") as file:
+        special = Config(read_timeout=1, retries={"total_max_attempts": 1})
+        keys = moto_shelf.server.credentials._asdict()
+        client = boto3.client("s3", region_name=REGION, endpoint_url=endpoint, config=special, **keys)
+        store = S3Store(client, ClassicEngine(client, "bucket", threads=1), "bucket", moto_shelf.folder / "journal")
+        with pytest.raises(LaterError, match="more than it was asked for"):
+            store.download("in/a", file.fileno(), size=10)
+        store.close()
+        client.close()
+    assert path.stat().st_size <= 10
 
 
 # Sizes and memory

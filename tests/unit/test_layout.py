@@ -46,7 +46,7 @@ LAYERS = (
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
     ("durability", "folders", "listing", "copying", "records", "crossing", "moves", "ledger", "aws"),
     ("parents", "told", "backlog"),
-    ("spool", "landing", "hand", "completeness", "dead_letters", "events", "claims", "offers"),
+    ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "offers"),
     ("storing", "acceptance", "acknowledger", "receiver"),
     ("announcer",),
     WORKERS,

@@ -24,7 +24,7 @@ from pipeline.names import key_for
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
 from pipeline.poller import Poller
-from pipeline.ports import LaterError, PausedError, ReceiptError
+from pipeline.ports import LaterError, NeverError, PausedError, ReceiptError, RoomError
 from tests.fakes import FakeQueue, FakeStore, Journal
 from tests.unit.test_notice import body as event_body
 from tests.unit.test_notice import record
@@ -57,11 +57,19 @@ class Consume:
         self.poller = self.new_poller()
         self.numbers = 0
 
-    def new_poller(self, concurrency: int = 4) -> Poller:
+    def new_poller(self, concurrency: int = 4, **more: Any) -> Poller:
         """As after a restart."""
         keep = partial(keep_message, self.root / "FailedMessages")
         made = Poller(
-            self.queue, self.store, self.landing, self.prefix, crc64nvme, keep, concurrency=concurrency, visibility=60
+            self.queue,
+            self.store,
+            self.landing,
+            self.prefix,
+            crc64nvme,
+            keep,
+            concurrency=concurrency,
+            visibility=60,
+            **more,
         )
         made.gate = Gate(base=0.001, cap=0.001)
         return made
@@ -449,7 +457,7 @@ def failing_publish(
 
 
 def test_a_full_disk_pauses_the_side(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message is held, not given back, so that its receive count stays; once there is room it is delivered."""
+    """D1. The message is held, not given back, so that its receive count stays; once there is room it is delivered."""
     consume.announce("a.csv", b"content")
     full = [OSError(errno.ENOSPC, "No space left on device")] * 3
     failing_publish(monkeypatch, consume, lambda _arrivals: full.pop() if full else None)
@@ -461,6 +469,59 @@ def test_a_full_disk_pauses_the_side(consume: Consume, monkeypatch: pytest.Monke
     assert consume.journal.of("received") == ["in/a.csv"]
     assert consume.files() == {"a.csv": b"content"}
     assert consume.incoming() == []
+
+
+def test_a_file_without_room_waits_and_smaller_ones_come(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1. It is held, so that its receive count stays; the side goes on; it comes once there is room."""
+    monkeypatch.setattr(poller, "_ROOM_SECONDS", 0.001)
+    free = 10
+    asked: list[int] = []
+
+    def take(_fd: int, size: int) -> None:
+        asked.append(size)
+        if size > free:
+            raise RoomError("no room")
+
+    consume.poller = consume.new_poller(room=take)
+    shut: list[Exception] = []
+    monkeypatch.setattr(consume.poller.gate, "shut", shut.append)
+    consume.announce("large", b"x" * 100)
+    consume.announce("small", b"x")
+    consume.poller.step(0, 0.0)
+    until(lambda: "small" in consume.files() and asked.count(100) > 2)
+    assert list(consume.files()) == ["small"]
+    free = 100
+    until(consume.poller.idle)
+    assert sorted(consume.files()) == ["large", "small"]
+    assert shut == []
+    assert sorted(consume.journal.of("received")) == ["in/large", "in/small"]
+    assert consume.incoming() == []
+
+
+def test_larger_than_is_wanted_is_never_fetched(consume: Consume) -> None:
+    """The message goes to the dead letters before a byte comes."""
+
+    def take(_fd: int, size: int) -> None:
+        raise NeverError(f"{size} is too much")
+
+    consume.poller = consume.new_poller(room=take)
+    consume.announce("large", b"x" * 100)
+    consume.receive()
+    assert [reason for _, reason in consume.queue.buried] == ["100 is too much"]
+    assert (consume.files(), consume.queue.bodies(), consume.incoming()) == ({}, [], [])
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_an_object_that_another_program_replaced(consume: Consume, size: int) -> None:
+    """Its event speaks of a size that it no longer has: it comes as it is now, once for all its events."""
+    for body in (b"first", b"x" * size):
+        stored = consume.store.put("in/a", body)
+        event = record("in/a")
+        event["s3"]["object"] = {"key": "in/a", "size": stored.size, "eTag": stored.etag}
+        consume.queue.put(json.dumps({"Records": [event]}), {})
+    consume.drain()
+    assert consume.files() == {"a": b"x" * size}
+    assert consume.queue.buried == []
 
 
 def test_one_files_own_error_does_not_pause_the_others(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
