@@ -30,7 +30,7 @@ class Room:
             raise NeverError(f"an object of {human_size(size)}, and [General] maxObjectBytes allows {limit}")
         disk = os.fstatvfs(self._folder.fd)
         free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-        if free < self._spare:
+        if free < max(self._spare, 1):
             raise PausedError(
                 f"{self._folder.path} has {human_size(free)} free and [General] minFreeBytes keeps "
                 f"{human_size(self._spare)}; free space, receiving then goes on by itself"

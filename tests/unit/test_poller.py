@@ -456,10 +456,11 @@ def failing_publish(
     monkeypatch.setattr(side.landing, "keep", keep)
 
 
-def test_a_full_disk_pauses_the_side(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_full_disk_pauses_the_side(consume: Consume, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """D1. The message is held, not given back, so that its receive count stays; once there is room it is delivered."""
     consume.announce("a.csv", b"content")
-    full = [OSError(errno.ENOSPC, "No space left on device")] * 3
+    full = [OSError(number, os.strerror(number))] * 3
     failing_publish(monkeypatch, consume, lambda _arrivals: full.pop() if full else None)
     shut: list[Exception] = []
     monkeypatch.setattr(consume.poller.gate, "shut", shut.append)
