@@ -261,14 +261,11 @@ class Poller:
             self._landing.discard(arrival)
 
     def _download(self, held: Held, notice: Notice, arrival: Arrival) -> StoredObject:
+        admit = functools.partial(self._room, arrival.fd)
         download = functools.partial(
-            self._store.download,
-            notice.key,
-            arrival.fd,
-            version_id=notice.version_id,
-            admit=functools.partial(self._room, arrival.fd),
+            self._store.download, notice.key, arrival.fd, version_id=notice.version_id, admit=admit,
             cancelled=lambda: self._cancelled.is_set() or held.lost,
-        )
+        )  # fmt: skip
         try:
             return download(size=notice.size)
         except ChangedError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import kernel
 from pipeline.aws import journal as journal_module
 from pipeline.aws.journal import Journal, Record
 
@@ -51,7 +52,7 @@ def test_what_one_looks_at_no_other_takes(tmp_path: Path) -> None:
 def test_a_record_that_is_taken_for_a_dead_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool) -> None:
     """Another upload looks around in the instant between a new record's file and its lock: the record is made anew."""
     journal, other = Journal(tmp_path), Journal(tmp_path)
-    lock = journal_module.try_lock
+    lock = kernel.try_lock
     theirs: list[int] = []
 
     def late(fd: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_a_file_system_that_reserves_nothing(
     answers = [errno.EINTR, answer]
 
     def fallocate(*_arguments: int) -> int:
-        kernel.ctypes.set_errno(answers.pop(0))
+        ctypes.set_errno(answers.pop(0))
         return -1
 
     monkeypatch.setattr(kernel, "_fallocate", fallocate)
