@@ -483,6 +483,7 @@ def test_a_file_without_room_waits_and_smaller_ones_come(consume: Consume, monke
         if size > free:
             raise RoomError("no room")
 
+    consume.poller.close(5)
     consume.poller = consume.new_poller(room=take)
     shut: list[Exception] = []
     monkeypatch.setattr(consume.poller.gate, "shut", shut.append)
@@ -505,6 +506,7 @@ def test_larger_than_is_wanted_is_never_fetched(consume: Consume) -> None:
     def take(_fd: int, size: int) -> None:
         raise NeverError(f"{size} is too much")
 
+    consume.poller.close(5)
     consume.poller = consume.new_poller(room=take)
     consume.announce("large", b"x" * 100)
     consume.receive()
