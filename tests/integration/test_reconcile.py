@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +59,26 @@ def test_what_was_never_delivered_is_announced_again(tmp_path: Path, launch: Lau
     assert (code, missing, waiting()) == (1, lost, "0"), output
     assert ": 2 delivered, 3 never delivered" in output
     assert (reconciled("--apply", "--ledger", ledger)[:2], waiting()) == ((0, lost), "3")
-    code, _, output = reconciled("--apply", "--ledger", ledger)
-    assert (code, waiting()) == (69, "3")
-    assert "the queue holds 3 messages" in output
 
     assert ended(2, "--once")[0] == 0
     assert files(sender.downloaded) == dropped
     assert reconciled("--apply", "--ledger", ledger)[:2] == (0, [])
     assert waiting() == "0"
     assert sender.stopped() == 0
+
+
+def test_a_consumer_forgets_what_was_moved_away_long_ago(tmp_path: Path, launch: Launch) -> None:
+    """At its start, with ledgerDays; of what still lies in its place it keeps the row."""
+    state = tmp_path / "state"
+    drop(state / "Watch", {"moved": b"1", "kept": b"2"})
+    program = launch(tmp_path, 3, ledgerDays=25).started()
+    wait_for(lambda: len(files(program.downloaded)) == 2, explain=program.output)
+    assert program.stopped() == 0
+    (program.downloaded / "moved").unlink()
+    with contextlib.closing(sqlite3.connect(state / LEDGER)) as ledger:
+        ledger.execute("UPDATE drops SET noted = 1000")
+        ledger.commit()
+    again = launch(tmp_path, 2, "--once", ledgerDays=25)
+    assert again.ended(40) == 0
+    with contextlib.closing(sqlite3.connect(state / LEDGER)) as ledger:
+        assert ledger.execute("SELECT name, state FROM drops").fetchall() == [("kept", "delivered")]
