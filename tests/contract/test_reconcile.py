@@ -15,7 +15,7 @@ from pipeline.drop import DROP_ID, PATH, delivery_id
 from pipeline.ledger import Ledger, Row
 from pipeline.link import Link
 from pipeline.ports import EXIT_CONFIG, EXIT_LOSS, EXIT_UNAVAILABLE, StartupError
-from pipeline.process import Context
+from pipeline.process import Context, StopRequested
 from pipeline.roles import reconcile
 from tests.servers import MotoServer, make_bucket
 from tests.unit.places import never_stopped
@@ -118,6 +118,24 @@ def test_versions_that_were_overwritten_come_first(
     said = [(one["drop_id"], one["version_id"]) for one in announced(Aws(context.settings))]
     assert said == [("drop-0", versions[0]), ("drop-2", versions[2])]
     assert "looked at 3 objects: 1 delivered, 2 never delivered" in caplog.text
+
+
+def test_an_end_before_the_end_is_no_good_end(
+    tmp_path: Path, moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, it does not know whether anything is missing; without its bucket it cannot find out."""
+    context = context_of(tmp_path, moto_server, "reconcile-stopped")
+
+    def stopped(*_: object) -> bool:
+        raise StopRequested
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "_reconcile", stopped)
+        assert run(context, DRY) == EXIT_LOSS
+    moto_server.client("s3").delete_bucket(Bucket="reconcile-stopped")
+    with pytest.raises(StartupError, match="LIST s3://reconcile-stopped") as caught:
+        run(context, DRY)
+    assert caught.value.code == EXIT_UNAVAILABLE
 
 
 def test_nothing_is_made_where_it_only_looks(tmp_path: Path, moto_server: MotoServer) -> None:
