@@ -58,6 +58,8 @@ class Settings:
     min_free_bytes: int = _key("General", values.count(0, values.BYTES), "67108864")
     on_name_conflict: str = _key("General", values.one_of(*values.ON_CONFLICT), values.VERSION)
     cross_device_moves: bool = _key("General", values.flag, "0")
+    ledger_days: int = _key("General", values.days, "0")
+    reconcile_min_age: float = _key("General", values.number(0, 31_536_000), "3600")
     durability: str = _key("General", values.one_of("power", "process"), "power")
 
     aws_s3_bucket: str = _key("AWS", values.bucket)
@@ -169,8 +171,11 @@ def known_keys() -> dict[str, dict[str, str | None]]:
     return table
 
 
-def load(path: Path, mode: int, home: Path) -> Settings:
-    """Read a properties file for a mode; `home` is what folderToStoreTempFiles is relative to. PropertiesError."""
+def load(path: Path, mode: int | None, home: Path) -> Settings:
+    """Read a properties file, for a mode if any; PropertiesError.
+
+    `home` is what folderToStoreTempFiles is relative to.
+    """
     parser, text = _parse(path)
     complaint = _Complaint(path, text)
     _refuse_unknown(parser, complaint)
@@ -266,7 +271,7 @@ def _value(item: Any, parser: configparser.ConfigParser, complaint: _Complaint) 
         raise complaint.about(section, key, f"{shown} is not {read.__doc__}") from None
 
 
-def _refuse_missing_folders(given: dict[str, Any], mode: int, complaint: _Complaint) -> None:
+def _refuse_missing_folders(given: dict[str, Any], mode: int | None, complaint: _Complaint) -> None:
     needed = {"folder_to_watch": (1, 3, 4), "folder_for_downloaded_files": (2, 3, 4)}
     for name, modes in needed.items():
         if not given[name] and mode in modes:

@@ -2,11 +2,24 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.soak import options as soak
 
 SOAK_MODE = 4
+
+
+@dataclass(frozen=True)
+class ReconcileOptions:
+    """What a person asked of --reconcile."""
+
+    apply: bool
+    """Announce what is missing, rather than say what it is."""
+    ledgers: tuple[Path, ...]
+    """Of the other consumers."""
+    accept_copies: bool
+    """What one of them has, whose ledger is not here, may come a second time."""
 
 
 def read(arguments: Sequence[str], about: str, version: str, config: Path) -> argparse.Namespace:
@@ -19,9 +32,11 @@ def read(arguments: Sequence[str], about: str, version: str, config: Path) -> ar
     parser.add_argument("--config", type=Path, default=config, help="default: %(default)s")
     parser.add_argument("--once", action="store_true", help="do what is there, then end; Modes 1 to 3")
     parser.add_argument("--version", action="version", version=version)
+    _add_reconcile(parser)
     soak.add_arguments(parser)
     found = parser.parse_args(arguments)
-    if found.mode is None:
+    _check_reconcile(parser, found)
+    if found.mode is None and not found.reconcile:
         parser.print_help()
         parser.exit(2)
     if found.mode == SOAK_MODE and found.once:
@@ -29,3 +44,29 @@ def read(arguments: Sequence[str], about: str, version: str, config: Path) -> ar
     if found.mode != SOAK_MODE and (foreign := soak.given(found)):
         parser.error(f"{', '.join(foreign)}: only Mode 4 has this; say -Mode 4 to run a soak test")
     return found
+
+
+def _add_reconcile(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("--reconcile, without a mode").add_argument
+    add("--reconcile", action="store_true", help="say what is in S3 and was never delivered")
+    add("--apply", action="store_true", help="announce it again")
+    add(
+        "--ledger", type=Path, action="append", default=[], metavar="FILE", help="of one more consumer; may be repeated"
+    )
+    add("--accept-copies", action="store_true", help="what a consumer has whose ledger is missing may come twice")
+
+
+def _check_reconcile(parser: argparse.ArgumentParser, found: argparse.Namespace) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in ("apply", "ledger", "accept_copies") if getattr(found, name)]
+    if not found.reconcile:
+        if given:
+            parser.error(f"{', '.join(given)}: only --reconcile has this")
+        return
+    if found.mode is not None or found.once:
+        parser.error("--reconcile stands without -Mode and --once; it runs beside the program")
+    if found.apply and not (found.ledger or found.accept_copies):
+        parser.error(
+            "--apply needs --ledger FILE for every consumer of the queue, this machine's own "
+            "(DownloadedFromS3/.relay/ledger.sqlite3) included: what one has whose ledger is not given would come a "
+            "second time; say --accept-copies where that may be"
+        )

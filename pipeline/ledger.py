@@ -8,7 +8,7 @@ same SQLite file (WAL); each call is one transaction.
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +36,8 @@ UPDATE drops SET noted = CAST(strftime('%s', 'now') AS INTEGER);
 """
 _STEPS = (_CREATE, _FROM_1)
 """What leads from each schema to the next; an empty file is schema 0. No comment after a semicolon."""
+_STEP = 1000
+"""Rows that are looked at together when what is old is forgotten."""
 _SELECT = "SELECT drop_id, temp, name, state, command, tries FROM drops"
 
 
@@ -125,6 +127,30 @@ class Ledger:
         """End of step 7b: these drops have their names, durably."""
         with self._transaction() as base:
             base.executemany("UPDATE drops SET state = 'delivered' WHERE drop_id = ?", [(item,) for item in drop_ids])
+
+    def forget(self, before: float, keeps: Callable[[str], bool]) -> Iterator[int]:
+        """Forget what was delivered and noted before that, in seconds since the epoch; how many, after each step.
+
+        A step is a short transaction. What is not delivered, or whose command is due, stays, and so does a row whose
+        name `keeps` says yes of: while the file lies there, the row tells its content from that of a later drop.
+        """
+        last = ""
+        while rows := self._old(last, before):
+            last = rows[-1][0]
+            yield self._remove([drop_id for drop_id, name, is_old in rows if is_old and not keeps(name)])
+
+    def _old(self, last: str, before: float) -> list[tuple[str, str, bool]]:
+        """The next rows after `last`: id, name, and whether it was noted before that."""
+        query = f"SELECT drop_id, name, noted < ? FROM drops WHERE drop_id > ? ORDER BY drop_id LIMIT {_STEP}"  # noqa: S608  # constants
+        with self._reading:
+            return self._reader.execute(query, (before, last)).fetchall()
+
+    def _remove(self, drop_ids: Sequence[str]) -> int:
+        if not drop_ids:
+            return 0
+        with self._transaction() as base:
+            remove = "DELETE FROM drops WHERE drop_id = ? AND state = 'delivered' AND command <> 'due'"
+            return base.executemany(remove, [(item,) for item in drop_ids]).rowcount
 
     def unfinished(self) -> list[Row]:
         """The drops a kill left between 7a and 7b."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from app_properties import Settings
 from pipeline import start
-from pipeline.arguments import SOAK_MODE
+from pipeline.arguments import SOAK_MODE, ReconcileOptions
 from pipeline.local_aws import EmbeddedAws
 from pipeline.process import Context, child
 from pipeline.sides import Role, Side
@@ -40,6 +40,8 @@ class Job:
 
 def prepare(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
     """All that has to be true before a process starts. StartupError, EmbeddedAwsError: it is not."""
+    if asked.reconcile:
+        return _reconcile(asked, settings, logging_conf)
     if asked.mode != SOAK_MODE:
         return _relay(asked, settings, logging_conf)
     soak = options.read(asked)
@@ -101,6 +103,13 @@ def _cleanup(asked: options.SoakOptions, settings: Settings, logging_conf: Path)
     needed = any(cleanup.needs_aws(test, settings) for test in here)
     context = Context(settings, logging_conf, _embedded(settings) if needed else None)
     return Job(settings, {}, _services(context), [[_side("cleanup", context, tuple(left))]])
+
+
+def _reconcile(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
+    """Look for what was never delivered; it locks nothing, so that it runs beside the program."""
+    wish = ReconcileOptions(asked.apply, tuple(asked.ledger), asked.accept_copies)
+    context = Context(settings, logging_conf, _embedded(settings))
+    return Job(settings, {}, _services(context), [[replace(_side("reconcile", context, wish), restarts=False)]])
 
 
 def _embedded(settings: Settings) -> EmbeddedAws | None:

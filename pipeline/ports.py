@@ -104,6 +104,18 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """One object, or one version of it, as a listing shows it: without its metadata."""
+
+    key: str
+    size: int
+    modified: float
+    """Seconds since the epoch, by the store's clock."""
+    version_id: str | None = None
+    """Only where versions were asked for."""
+
+
+@dataclass(frozen=True)
 class Message:
     """What is put on the queue. An `int` attribute travels as Number, a `str` as String."""
 
@@ -167,8 +179,8 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def look(self, key: str) -> StoredObject | None:
-        """The object under `key`, or None."""
+    def look(self, key: str, version_id: str | None = None) -> StoredObject | None:
+        """The object under `key`, or that version of it, or None."""
         ...
 
     def download(
@@ -201,6 +213,13 @@ class ObjectStore(Protocol):
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that begins with `prefix`, page by page, in no order to rely on."""
+        ...
+
+    def listed(self, prefix: str, *, versions: bool = False) -> Iterator[Listed]:
+        """The same with what a listing says of each; with `versions` every version, those of a key in their order.
+
+        A key whose object was deleted has none, whatever versions lie below.
+        """
         ...
 
     def delete(self, key: str, version_id: str | None = None) -> None:

@@ -5,23 +5,20 @@ known, so some of it is announced twice; the ledger recognises that.
 """
 
 import contextlib
-import itertools
 import logging
 import time
 from collections.abc import Iterator
 
 from app_properties import Settings
 from aws_util import Aws
-from pipeline.drop import delivery_id, origin_of
 from pipeline.landing import LEDGER
 from pipeline.ledger import Ledger
-from pipeline.names import NameRefusedError, is_of_soak
-from pipeline.notice import announce
-from pipeline.ports import Message, ObjectStore
+from pipeline.names import is_of_soak
+from pipeline.ports import Listed, Message, ObjectStore, RelayError
+from pipeline.undelivered import look_at, message_of, send_all
 
 log = logging.getLogger(__name__)
 
-_BATCH = 10
 _PROGRESS_SECONDS = 10.0
 
 
@@ -31,12 +28,10 @@ def announce_undelivered(settings: Settings, aws: Aws) -> None:
     store = aws.store(settings.own_folder / "multipart", 4, writes=False)
     count = 0
     with _ledger(settings) as ledger:
-        messages = _messages(settings, store, ledger)
-        while batch := list(itertools.islice(messages, _BATCH)):
-            for outcome in queue.send(batch):
-                if outcome is not None:
-                    raise outcome
-            count += len(batch)
+        for _, outcome in send_all(queue, _messages(settings, store, ledger)):
+            if outcome is not None:
+                raise outcome
+            count += 1
     log.info("announced %d objects again that were not delivered before the embedded server was killed", count)
 
 
@@ -51,22 +46,22 @@ def _ledger(settings: Settings) -> Iterator[Ledger | None]:
 
 
 def _messages(settings: Settings, store: ObjectStore, ledger: Ledger | None) -> Iterator[Message]:
+    for _, found in look_at(store, settings.aws_s3_folder, _candidates(settings, store)):
+        if isinstance(found, RelayError):
+            raise found
+        if found is not None and not _is_delivered(ledger, found.delivery_id):
+            yield message_of(found, store.bucket, settings.aws_sqs_message_format, settings.aws_region)
+
+
+def _candidates(settings: Settings, store: ObjectStore) -> Iterator[Listed]:
     folder = settings.aws_s3_folder
     said = time.monotonic()
-    for looked, key in enumerate(store.keys(f"{folder}/" if folder else "")):
+    for looked, listed in enumerate(store.listed(f"{folder}/" if folder else "")):
         if time.monotonic() - said >= _PROGRESS_SECONDS:
             said = time.monotonic()
             log.info("repairing the queue of the embedded server: looked at %d objects", looked)
-        stored = None if is_of_soak(folder, key) else store.look(key)
-        if stored is None:
-            continue
-        try:
-            origin = origin_of(stored, store.bucket, folder)
-        except NameRefusedError:
-            continue  # not one of ours
-        if origin.is_ours and not _is_delivered(ledger, delivery_id(origin.drop_id, key)):
-            form, now = settings.aws_sqs_message_format, time.time_ns()
-            yield announce(stored, store.bucket, origin, form, region=settings.aws_region, now_ns=now)
+        if not is_of_soak(folder, listed.key):
+            yield listed
 
 
 def _is_delivered(ledger: Ledger | None, drop: str) -> bool:

@@ -25,6 +25,8 @@ and values (Amazon S3 User Guide, "Working with object metadata"); the program's
 BYTES = 10**15
 """The largest number of bytes that a key may have: a petabyte."""
 
+_LEDGER_DAYS = 25
+"""A queue that this program made keeps a message for ten days and its dead letters for fourteen."""
 _HEADER = r"[!-~]([ -~]*[!-~])?"
 
 
@@ -66,6 +68,14 @@ def count(low: int, high: int) -> Callable[[str], int]:
 
     read.__doc__ = f"a whole number from {low} to {high}"
     return read
+
+
+def days(value: str) -> int:
+    """0 (for ever), or a whole number of days from 25 (longer than SQS keeps any message) to 36500"""
+    number = int(value) if re.fullmatch(r"[0-9]{1,5}", value) else -1
+    if number != 0 and not _LEDGER_DAYS <= number <= 36_500:
+        raise ValueError
+    return number
 
 
 def flag(value: str) -> bool:

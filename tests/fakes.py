@@ -25,6 +25,7 @@ from pipeline.ports import (
     Content,
     Depth,
     LaterError,
+    Listed,
     Message,
     MissingError,
     NeverError,
@@ -88,6 +89,7 @@ class Trouble:
 class _Version:
     body: bytes
     stored: StoredObject
+    modified: float = field(default_factory=time.time)
 
 
 class FakeStore:
@@ -140,11 +142,11 @@ class FakeStore:
         """See ports.ObjectStore."""
         return _begun(lambda: self.upload(content, key, metadata))
 
-    def look(self, key: str) -> StoredObject | None:
+    def look(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """See ports.ObjectStore."""
         self._begin("look", key)
         with self._lock:
-            found = self._current(key)
+            found = self._find(key, version_id)
         self._end("look", key)
         return found.stored if found else None
 
@@ -163,19 +165,18 @@ class FakeStore:
             raise CancelledError(f"GET {key}: stopped")
         self._begin("download", key)
         with self._lock:
-            known, current = self._versions.get(key, []), self._current(key)
-        found = [item for item in known if item.stored.version_id == version_id] if version_id else [current]
-        if not found or found[-1] is None:
+            found = self._find(key, version_id)
+        if found is None:
             raise MissingError(f"GET {key}: no such object")
-        length = found[-1].stored.size
+        length = found.stored.size
         if size not in (None, length):
             raise ChangedError(f"GET {key}: it has {length} bytes, not {size}")
         admit(length)
-        _write(fd, self.damage(key, found[-1].body))
+        _write(fd, self.damage(key, found.body))
         self._end("download", key)
         if cancelled():
             raise CancelledError(f"GET {key}: stopped")
-        return found[-1].stored
+        return found.stored
 
     def begin_download(self, key: str, fd: int, *, size: int | None, version_id: str | None) -> Future[StoredObject]:
         """See ports.ObjectStore."""
@@ -191,6 +192,15 @@ class FakeStore:
             found = [key for key in self._versions if key.startswith(prefix) and self._current(key)]
         yield from found
 
+    def listed(self, prefix: str, *, versions: bool = False) -> Iterator[Listed]:
+        """See ports.ObjectStore."""
+        for key in self.keys(prefix):
+            with self._lock:
+                found = list(self._versions[key])
+            for item in found if versions else found[-1:]:
+                version_id = item.stored.version_id if versions else None
+                yield Listed(key, item.stored.size, item.modified, version_id)
+
     def delete(self, key: str, version_id: str | None = None) -> None:
         """See ports.ObjectStore."""
         self._begin("delete object", key)
@@ -200,12 +210,21 @@ class FakeStore:
         self._end("delete object", key)
 
     def put(
-        self, key: str, body: bytes, metadata: Mapping[str, str] | None = None, *, size: int | None = None
+        self,
+        key: str,
+        body: bytes,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        size: int | None = None,
+        modified: float | None = None,
     ) -> StoredObject:
-        """Another program's PUT: it asks nothing and replaces what is there. `size`: what the store then reports."""
+        """Another program's PUT: it asks nothing and replaces what is there. `size`: what the store then reports.
+
+        `modified`: when that was, in seconds since the epoch; else now.
+        """
         stored = self._store(key, body, metadata or {}, "", force=True)
-        if size is not None:
-            self._versions[key][-1] = _Version(body, replace(stored, size=size))
+        stored = stored if size is None else replace(stored, size=size)
+        self._versions[key][-1] = _Version(body, stored, time.time() if modified is None else modified)
         return self._versions[key][-1].stored
 
     def remove(self, key: str) -> None:
@@ -222,6 +241,11 @@ class FakeStore:
         """Every object."""
         with self._lock:
             return {key: versions[-1].body for key, versions in self._versions.items() if key not in self._hidden}
+
+    def _find(self, key: str, version_id: str | None) -> _Version | None:
+        if version_id is None:
+            return self._current(key)
+        return next((item for item in self._versions.get(key, []) if item.stored.version_id == version_id), None)
 
     def _current(self, key: str) -> _Version | None:
         return None if key in self._hidden else self._versions.get(key, [None])[-1]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from pipeline.aws import listing
 from pipeline.aws.answers import Answer
 from pipeline.aws.body import PART_SIZE, body_of, refuse_changed
 from pipeline.aws.checksum import crc64nvme_of
@@ -23,7 +24,7 @@ from pipeline.aws.journal import Journal
 from pipeline.aws.multipart import Multipart
 from pipeline.aws.window import Budget
 from pipeline.names import printable
-from pipeline.ports import Content, LaterError, MissingError, NeverError, StoredObject, TakenError
+from pipeline.ports import Content, LaterError, Listed, MissingError, NeverError, StoredObject, TakenError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -100,11 +101,12 @@ class S3Store:
             return self._put(content, key, metadata, None)
         return self._pool.submit(self.upload, content, key, metadata)
 
-    def look(self, key: str) -> StoredObject | None:
+    def look(self, key: str, version_id: str | None = None) -> StoredObject | None:
         """See ports.ObjectStore."""
+        version: Any = {"VersionId": version_id} if version_id else {}
         with translated(self._what("HEAD", key)):
             try:
-                answer: Any = self._client.head_object(Bucket=self.bucket, Key=key, **self._owner)
+                answer: Any = self._client.head_object(Bucket=self.bucket, Key=key, **version, **self._owner)
             except ClientError as error:
                 # HEAD has no body: a missing key and a missing bucket look alike; the PUT that follows tells.
                 if kind_of(code_of(error), status_of(error)) is MissingError:
@@ -135,11 +137,13 @@ class S3Store:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """See ports.ObjectStore."""
-        pages = self._client.get_paginator("list_objects_v2")
+        return (found.key for found in self.listed(prefix))
+
+    def listed(self, prefix: str, *, versions: bool = False) -> Iterator[Listed]:
+        """See ports.ObjectStore."""
+        pages = listing.versions if versions else listing.objects
         with translated(self._what("LIST", prefix)):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, **self._owner):
-                for entry in page.get("Contents", []):
-                    yield entry["Key"]
+            yield from pages(self._client, {"Bucket": self.bucket, "Prefix": prefix, **self._owner})
 
     def delete(self, key: str, version_id: str | None = None) -> None:
         """See ports.ObjectStore."""

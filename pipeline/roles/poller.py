@@ -5,6 +5,7 @@ import functools
 from aws_util import crc64nvme
 from pipeline.dead_letters import keep_message
 from pipeline.folders import Folder, probe_within
+from pipeline.forgetting import Forgetting
 from pipeline.landing import Landing
 from pipeline.link import Link
 from pipeline.poller import Poller, log
@@ -40,6 +41,8 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         room=room.take,
         waiting=stop.waiting,
     )
+    forgetting = Forgetting(landing.ledger, landing.folder, settings.ledger_days)
+    forgetting.start()
     wait = _ONCE_WAIT_SECONDS if context.once else _WAIT_SECONDS
     empty = 0
     try:
@@ -54,5 +57,6 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
             got = poller.step(wait, settings.sleep_poll_sqs)
             empty = empty + 1 if got == 0 and poller.idle() else 0
     finally:
+        forgetting.close()
         poller.close(settings.shutdown_seconds)
         store.close()

@@ -232,6 +232,51 @@ def test_keys_lists_every_page_of_a_prefix(seaweed_shelf: Served) -> None:
     assert sorted(seaweed_shelf.keys("in/")) == sorted(wanted)
 
 
+def test_a_listing_says_size_and_time(shelf: Shelf) -> None:
+    """Of each object as it is now; the time is that of the store's clock."""
+    before = time.time()
+    shelf.put("in/a b/é", b"12345")
+    shelf.put("in/empty", b"")
+    listed = {item.key: item for item in shelf.store.listed("in/") if item.key != PROBE}
+    assert {key: (item.size, item.version_id) for key, item in listed.items()} == {
+        "in/a b/é": (5, None),
+        "in/empty": (0, None),
+    }
+    assert all(before - 2 < item.modified < time.time() + 2 for item in listed.values())
+
+
+def test_a_listing_of_versions(shelf: Shelf) -> None:
+    """Each of them, those of a key in their order, and each can be looked at; of a deleted key none."""
+    _keep_versions(shelf)
+    sent = [shelf.put("in/a", b"1")]
+    for body in (b"12", b"123"):
+        sent.append(shelf.put("in/a", body, replaces=sent[-1].etag))
+    shelf.put("in/deleted", b"1")
+    shelf.store.delete("in/deleted")
+    sent.append(shelf.put("in/z", b"1234"))
+    listed = [item for item in shelf.store.listed("in/", versions=True) if item.key != PROBE]
+    assert [(item.key, item.size, item.version_id) for item in listed] == [
+        (one.key, one.size, one.version_id) for one in sent
+    ]
+    for item, one in zip(listed, sent, strict=True):
+        seen = shelf.store.look(item.key, item.version_id)
+        assert seen is not None
+        assert (seen.size, seen.version_id, seen.etag) == (one.size, one.version_id, one.etag)
+    assert [(item.key, item.size) for item in shelf.store.listed("in/") if item.key != PROBE] == [
+        ("in/a", 3),
+        ("in/z", 4),
+    ]
+
+
+def test_a_version_that_is_not_there_is_missing(shelf: Shelf) -> None:
+    """Once it was deleted for good, though the key has others."""
+    _keep_versions(shelf)
+    first = shelf.put("in/a", b"first")
+    shelf.put("in/a", b"second", replaces=first.etag)
+    shelf.store.delete("in/a", first.version_id)
+    assert shelf.store.look("in/a", first.version_id) is None
+
+
 # Deletion
 
 

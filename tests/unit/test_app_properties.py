@@ -77,6 +77,9 @@ def test_absolute_folders_stay(tmp_path: Path) -> None:
         ("sleepPollSQS=2.0", "sleepPollSQS=nan", 18, ["sleepPollSQS", "'nan'"]),
         ("sleepPollSQS=2.0", "sleepPollSQS=inf", 18, ["sleepPollSQS", "'inf'"]),
         ("sleepPollSQS=2.0", "sleepPollSQS=-1", 18, ["sleepPollSQS", "'-1'"]),
+        ("folderToWatch=", "ledgerDays=24\nfolderToWatch=", 4, ["[General] ledgerDays", "'24'", "25"]),
+        ("folderToWatch=", "ledgerDays=-0\nfolderToWatch=", 4, ["[General] ledgerDays", "'-0'", "for ever"]),
+        ("folderToWatch=", "reconcileMinAge=-1\nfolderToWatch=", 4, ["[General] reconcileMinAge", "'-1'"]),
         ("sleepPollSQS=2.0", "uploadProcesses=0", 18, ["uploadProcesses", "'0'", "a whole number from 1 to 64"]),
         ("sleepPollSQS=2.0", "uploadProcesses=1.5", 18, ["uploadProcesses", "'1.5'"]),
         ("sleepPollSQS=2.0", "visibilitySeconds=43201", 18, ["visibilitySeconds", "'43201'", "43200"]),
@@ -247,3 +250,16 @@ def test_an_empty_value_is_the_default(tmp_path: Path) -> None:
     assert settings.sleep_poll_sqs == float(known_keys()["Concurrency"]["sleepPollSQS"] or "")
     assert settings.upload_processes == 2
     assert settings.ignore_patterns == ()
+
+
+@pytest.mark.parametrize(("text", "days"), [("", 0), ("0", 0), ("25", 25), ("36500", 36_500)])
+def test_a_ledger_is_kept_for_ever_or_longer_than_any_message(tmp_path: Path, text: str, days: int) -> None:
+    """In whole days."""
+    assert read(tmp_path, OLDER.replace("[AWS]", f"ledgerDays={text}\n[AWS]")).ledger_days == days
+
+
+def test_without_a_mode_no_folder_is_needed(tmp_path: Path) -> None:
+    """What only looks at bucket and queue runs anywhere."""
+    path = tmp_path / "Application.properties"
+    path.write_text("[AWS]\naws_s3_bucket=relay\naws_s3_folder=in\naws_region=eu-west-1\naws_sqs=relay\n")
+    assert load(path, None, HOME).folder_for_downloaded_files == ""

@@ -44,10 +44,10 @@ MOVERS = {
 LAYERS = (
     PURE,
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides"),
-    ("durability", "folders", "listing", "copying", "records", "crossing", "moves", "ledger", "aws"),
+    ("durability", "folders", "listing", "copying", "records", "crossing", "moves", "ledger", "ledgers", "aws"),
     ("parents", "told", "backlog"),
     ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "offers"),
-    ("storing", "acceptance", "acknowledger", "receiver"),
+    ("storing", "acceptance", "acknowledger", "receiver", "undelivered", "reconcile", "forgetting"),
     ("announcer",),
     WORKERS,
     ("app_properties", "app_logger", "aws_util", "link", "parent"),

@@ -166,3 +166,29 @@ def test_a_durable_ledger_syncs_each_transaction(path: Path, durable: bool, sync
     ledger = Ledger(path, durable=durable)
     assert ledger._base.execute("PRAGMA synchronous").fetchone() == (synchronous,)
     assert ledger._base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_ledger_forgets_what_is_old(path: Path) -> None:
+    """What was delivered and noted before a time: nothing half published, no due command, no name that is kept."""
+    ledger = Ledger(path, durable=False)
+    names = ["gone", "publishing", "due", "done", "kept", "young"]
+    ledger.begin([Row(name, "temp", f"{name}%20x", "", "due" if name in ("due", "done") else "none") for name in names])
+    ledger.deliver([name for name in names if name != "publishing"])
+    ledger._base.execute("UPDATE drops SET command = 'done' WHERE drop_id = 'done'")
+    ledger._base.execute("UPDATE drops SET noted = CASE drop_id WHEN 'young' THEN 1000 ELSE 999 END")
+    assert sum(ledger.forget(1000.0, "kept%20x".__eq__)) == 2
+    assert [name for name in names if ledger.find(name) is None] == ["gone", "done"]
+    assert sum(ledger.forget(1000.0, "kept%20x".__eq__)) == 0
+
+
+def test_forgetting_goes_in_steps_between_which_others_write(path: Path) -> None:
+    """Each is a transaction of its own: another process gets its turn, and what is forgotten so far stays so."""
+    ledger, other = Ledger(path, durable=False), Ledger(path, durable=False)
+    drops = [f"{number:04}" for number in range(2500)]
+    ledger.begin([row(drop) for drop in drops])
+    ledger.deliver(drops)
+    steps = ledger.forget(time.time() + 60, lambda _name: False)
+    assert next(steps) == 1000
+    assert other.begin([row("0000"), row("2400")]) == [True, False]
+    assert [*steps] == [1000, 500]
+    assert [found.drop_id for found in ledger.unfinished()] == ["0000"]

@@ -347,7 +347,7 @@ def test_a_store_that_does_not_delete(versioned: bool) -> None:
     """Is told of, instead of asked for ever; each answer has a request id of its own, as those of real stores."""
 
     class Stubborn(FakeStore):
-        def look(self, key: str) -> StoredObject | None:
+        def look(self, key: str, version_id: str | None = None) -> StoredObject | None:
             found = super().look(key)
             number = len(self.journal.of("look"))
             assert number < 5, "it is asked for ever"

@@ -354,7 +354,7 @@ def test_a_key_that_cannot_be_seen_is_tried_again_with_pauses(tmp_path: Path) ->
     side.send(side.drop("a.csv", b"first"))
     hidden = iter(range(4))
     look = side.store.look
-    side.store.look = lambda key: None if next(hidden, None) is not None else look(key)  # type: ignore[method-assign]
+    side.store.look = lambda key, version_id=None: None if next(hidden, None) is not None else look(key)  # type: ignore[method-assign]
     path = side.drop("a.csv", b"second")
     side.reports.clear()
     side.send(path)
