@@ -3,6 +3,7 @@
 import functools
 
 from aws_util import crc64nvme
+from pipeline.acceptance import Acceptance
 from pipeline.dead_letters import keep_message
 from pipeline.folders import Folder, probe_within
 from pipeline.landing import Landing
@@ -32,8 +33,7 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         messages,
         store,
         landing,
-        settings.aws_s3_folder,
-        crc64nvme,
+        Acceptance(store.bucket, settings.aws_s3_folder, crc64nvme),
         functools.partial(keep_message, settings.failed_messages),
         concurrency=settings.download_concurrency,
         visibility=settings.visibility_seconds,
