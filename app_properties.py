@@ -57,6 +57,8 @@ class Settings:
     max_object_bytes: int = _key("General", values.count(0, values.BYTES), "0")
     min_free_bytes: int = _key("General", values.count(0, values.BYTES), "67108864")
     on_name_conflict: str = _key("General", values.one_of(*values.ON_CONFLICT), values.VERSION)
+    folder_layout: str = _key("General", values.one_of("path", "flat"), "path")
+    accept_keys_outside_folder: bool = _key("General", values.flag, "0")
     cross_device_moves: bool = _key("General", values.flag, "0")
     ledger_days: int = _key("General", values.days, "0")
     reconcile_min_age: float = _key("General", values.number(0, 31_536_000), "3600")

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from pipeline import pacing
 from pipeline.batcher import Batcher
 from pipeline.hand import Hand, Held
+from pipeline.names import printable
 from pipeline.ports import QUEUE_BATCH, MessageQueue, ReceiptError, Received, RelayError
+from pipeline.shapes import TEST_EVENT
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class Acknowledger:
         `ended` is told of each that is no longer in hand; `hurry` ends the waits between two tries.
         """
         self._queue, self._hand, self._keep_message, self._ended, self._hurry = queue, hand, keep_message, ended, hurry
+        self._lock = threading.Lock()
+        self._passed_over, self._was_tested = 0, False
         self._batcher: Batcher[Held, None] = Batcher(
             self._delete, QUEUE_BATCH, _LINGER, _THREADS, alone=lambda size: hand.count() <= size
         )
@@ -49,6 +53,16 @@ class Acknowledger:
         else:
             self._keep_message(message, reason)
             log.error("to FailedMessages: %s", reason)
+
+    def pass_over(self, events: Sequence[str]) -> None:
+        """Count, and tell of, what a message said that brings no file: it is deleted as any other."""
+        with self._lock:
+            self._passed_over += len(events)
+            count, was_tested = self._passed_over, self._was_tested
+            self._was_tested |= TEST_EVENT in events
+        told = [event for event in events if event != TEST_EVENT or not was_tested]
+        if told:
+            log.info("acknowledged, and no file comes of it: %s (%d so far)", printable(", ".join(told)[:200]), count)
 
     def close(self) -> None:
         """Delete what was submitted, and end."""

@@ -64,20 +64,34 @@ def key_for(folder: str, path: str) -> Key:
 
 def path_of_key(folder: str, key: str) -> str:
     """The part of a key below `folder`; NameRefusedError for a key that must not even be asked for."""
-    prefix = f"{folder}/" if folder else ""
-    if not key.startswith(prefix):
-        raise NameRefusedError(f"the key does not lie under {prefix!r}")
+    if not is_below(folder, key):
+        raise NameRefusedError(f"the key does not lie under '{folder}/'")
     if not _is_utf8(key) or "\0" in key or len(key.encode()) > KEY_LIMIT:
         raise NameRefusedError("this cannot be the key of an object")
-    path = key[len(prefix) :]
+    path = _below(folder, key)
     if any(part in ("", ".", "..") for part in path.split("/")):
         raise NameRefusedError("the key is not a plain path")
     return path
 
 
+def is_below(folder: str, key: str) -> bool:
+    """Whether a key lies under a folder of the bucket; "" is the whole of it."""
+    return not folder or key.startswith(f"{folder}/")
+
+
 def is_of_soak(folder: str, key: str) -> bool:
     """Whether a key lies where soak tests keep theirs, below the configured folder: nobody else relays it."""
-    return key.startswith(f"{folder}/{SOAK}/" if folder else f"{SOAK}/")
+    return is_below(folder, key) and _below(folder, key).startswith(f"{SOAK}/")
+
+
+def is_of_program(folder: str, key: str) -> bool:
+    """Whether a key is the program's own, and so nobody's file: of a soak test, or what a store is tried with.
+
+    Outside of `folder` another relay may have a folder of its own anywhere, and these below it.
+    """
+    if is_below(folder, key):
+        return is_of_soak(folder, key) or _below(folder, key) == STORE_PROBE
+    return f"/{SOAK}/" in f"/{key}" or f"/{key}".endswith(f"/{STORE_PROBE}")
 
 
 def is_of_other_soak(folder: str, key: str) -> bool:
@@ -115,6 +129,12 @@ def checked_path(path: str, separators: str = "") -> str:
     if parts[0] in (RESERVED, SOAK):
         raise NameRefusedError(f"the name {parts[0]} is the program's own")
     return path
+
+
+def flat_name(path: str) -> str:
+    """The last name of a path; the next version of it where the name is the program's own."""
+    name = path.rpartition("/")[2]
+    return next_version(name, ()) if name in (RESERVED, SOAK) else name
 
 
 def split_version(name: str) -> Versioned:
@@ -194,6 +214,10 @@ def human_size(size: int) -> str:
     if power < 5 and round(size / 1000**power) == 1000:  # else 999,999 B would be 1e+03 KB
         power += 1
     return f"{size / 1000**power:.3g} {('KB', 'MB', 'GB', 'TB', 'PB')[power - 1]}"
+
+
+def _below(folder: str, key: str) -> str:
+    return key.removeprefix(f"{folder}/") if folder else key
 
 
 def _cut(stem: str, room: int) -> str:

@@ -13,11 +13,10 @@ from pipeline import pacing
 from pipeline.acceptance import Acceptance
 from pipeline.acknowledger import Acknowledger
 from pipeline.batcher import Batcher
-from pipeline.drop import delivery_id
 from pipeline.folders import trouble_in
 from pipeline.hand import Hand, Held
 from pipeline.landing import Arrival, Landing
-from pipeline.names import human_size, is_of_soak, printable
+from pipeline.names import human_size, printable
 from pipeline.notice import Notice
 from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
@@ -62,8 +61,7 @@ class Poller:
         queue: MessageQueue,
         store: ObjectStore,
         landing: Landing,
-        folder: str,
-        checksum: Callable[[int], str],
+        acceptance: Acceptance,
         keep_message: Callable[[Received, str], None],
         *,
         concurrency: int,
@@ -75,8 +73,7 @@ class Poller:
 
         `waiting` is entered around every wait of `step` that a signal may cut.
         """
-        self._queue, self._store, self._landing, self._folder = queue, store, landing, folder
-        self._acceptance = Acceptance(store.bucket, folder, checksum)
+        self._queue, self._store, self._landing, self._acceptance = queue, store, landing, acceptance
         self._hand = Hand(queue, visibility)
         self._publisher: Batcher[tuple[Held, Arrival], str | None] = Batcher(self._publish, _PUBLISH_BATCH, 0.0)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")
@@ -129,9 +126,8 @@ class Poller:
         if self._stopping.is_set():
             return self._to_thread(held)
         try:
-            notices = self._acceptance.notices(held.message)
-            small = len(notices) == 1 and 0 < (notices[0].size or 0) <= _SMALL
-            if small and not is_of_soak(self._folder, notices[0].key):
+            notices, others = self._acceptance.announced(held.message)
+            if len(notices) == 1 and not others and 0 < (notices[0].size or 0) <= _SMALL:
                 return self._begin(held, notices[0])
         except Exception as error:  # noqa: BLE001  # not hidden: the thread deals with it
             return self._to_thread(held, error)
@@ -239,16 +235,13 @@ class Poller:
             self._acknowledger.bury(held.message, str(problem))
 
     def _deliver_all(self, held: Held) -> None:
-        notices = self._acceptance.notices(held.message)
-        if not notices:
-            log.info("a message that announces no file was acknowledged: %s", printable(held.message.body[:200]))
+        notices, others = self._acceptance.announced(held.message)
         for notice in notices:
-            if is_of_soak(self._folder, notice.key):  # the bucket announces here what a soak test stores
-                log.info("a message about a file of a soak test was acknowledged: %s", printable(notice.key[:200]))
-            elif self._is_here(notice):
+            if self._is_here(notice):
                 log.debug("had it already: %s", notice.key)
             else:
                 self._deliver(held, notice)
+        self._acknowledger.pass_over(others)
 
     def _deliver(self, held: Held, notice: Notice) -> None:
         started = time.monotonic()
@@ -277,7 +270,8 @@ class Poller:
 
     def _is_here(self, notice: Notice) -> bool:
         """Whether the ledger has the drop that a message names; what a kill left half published is finished."""
-        return bool(notice.drop_id and self._landing.resume(delivery_id(notice.drop_id, notice.key)))
+        known_as = self._acceptance.known_as(notice)
+        return known_as is not None and self._landing.resume(known_as)
 
     def _publish(self, batch: Sequence[tuple[Held, Arrival]]) -> list[str | Exception | None]:
         """Names for those whose message nobody else can have by now."""
@@ -295,5 +289,5 @@ class Poller:
         if path is None:
             self._landing.resume(arrival.drop_id)
             return
-        name = stored.key if stored.key.endswith(path) else f"{stored.key} → {path}"
+        name = stored.key if self._acceptance.says(stored.key, path) else f"{stored.key} → {path}"
         log.info("received  %s  %s  %.2f s", name, human_size(stored.size), time.monotonic() - started)

@@ -3,6 +3,7 @@
 import functools
 
 from aws_util import crc64nvme
+from pipeline.acceptance import Acceptance
 from pipeline.dead_letters import keep_message
 from pipeline.folders import Folder, probe_within
 from pipeline.forgetting import Forgetting
@@ -33,8 +34,13 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         messages,
         store,
         landing,
-        settings.aws_s3_folder,
-        crc64nvme,
+        Acceptance(
+            store.bucket,
+            settings.aws_s3_folder,
+            crc64nvme,
+            flat=settings.folder_layout == "flat",
+            outside=settings.accept_keys_outside_folder,
+        ),
         functools.partial(keep_message, settings.failed_messages),
         concurrency=settings.download_concurrency,
         visibility=settings.visibility_seconds,

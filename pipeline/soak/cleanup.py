@@ -13,8 +13,8 @@ from pathlib import Path
 
 from app_properties import Settings
 from pipeline.locks import lock_side
-from pipeline.notice import UnreadableError, decode
 from pipeline.ports import LaterError, MessageQueue, ObjectStore, Received, RelayError, batches
+from pipeline.shapes import UnreadableError, read
 from pipeline.soak.content import file_of
 from pipeline.soak.options import ALL, is_run
 from pipeline.soak.run import METADATA, NOTE, key_prefix, own_places, places_of, root, subfolder
@@ -162,7 +162,7 @@ def _remove_own_files(folder: Path) -> None:
 
 def _announces(message: Received, bucket: str, prefix: str) -> bool:
     try:
-        notices = decode(message.body, message.attributes, bucket)
+        notices = read(message.body, message.attributes, bucket).notices
     except UnreadableError:
         return False
     return bool(notices) and all(notice.bucket == bucket and notice.key.startswith(prefix) for notice in notices)

@@ -139,7 +139,9 @@ def settings_for(run: Run, settings: Settings) -> Settings:
     marked = replace(
         settings,
         aws_s3_extra_metadata=(*settings.aws_s3_extra_metadata, (METADATA, run.id)),
-        aws_s3_key_template=BY_PATH,  # the judge looks objects up by the paths of their files
+        aws_s3_key_template=BY_PATH,  # the judge looks objects, and what arrived, up by the paths of their files
+        folder_layout="path",
+        accept_keys_outside_folder=False,
         visibility_seconds=visibility(run.options, settings),
     )
     return marked if run.options.in_place else own_places(run.id, marked)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import kernel
+from pipeline.acceptance import Acceptance
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.completeness import Completeness
 from pipeline.dead_letters import keep_message
@@ -119,8 +120,7 @@ class Consume:
             self._queue,
             self._store,
             self._landing,
-            KEY_FOLDER,
-            crc64nvme,
+            Acceptance(self._store.bucket, KEY_FOLDER, crc64nvme),
             partial(keep_message, self.root / "FailedMessages"),
             concurrency=_ROOM,
             visibility=VISIBILITY,

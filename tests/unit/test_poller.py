@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline import pacing, poller
+from pipeline.acceptance import Acceptance
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.dead_letters import keep_message
 from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id
@@ -46,7 +47,9 @@ class Clock:
 class Consume:
     """The consume side of a machine, with one poller."""
 
-    def __init__(self, root: Path, *, dead_letters: bool = True, folder: str = "in") -> None:
+    def __init__(self, root: Path, *, dead_letters: bool = True, folder: str = "in", **rules: bool) -> None:
+        """`rules`: see Acceptance."""
+        self.rules = rules
         self.root, self.top, self.prefix = root, root / "DownloadedFromS3", folder
         self.top.mkdir()
         (root / "FailedMessages").mkdir()
@@ -60,16 +63,9 @@ class Consume:
     def new_poller(self, concurrency: int = 4, **more: Any) -> Poller:
         """As after a restart."""
         keep = partial(keep_message, self.root / "FailedMessages")
+        acceptance = Acceptance(self.store.bucket, self.prefix, crc64nvme, **self.rules)
         made = Poller(
-            self.queue,
-            self.store,
-            self.landing,
-            self.prefix,
-            crc64nvme,
-            keep,
-            concurrency=concurrency,
-            visibility=60,
-            **more,
+            self.queue, self.store, self.landing, acceptance, keep, concurrency=concurrency, visibility=60, **more
         )
         made.gate = Gate(base=0.001, cap=0.001)
         return made

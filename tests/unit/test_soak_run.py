@@ -39,6 +39,8 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
         folder_for_failed_files="/data/failed",
         aws_s3_extra_metadata=(("team", "x"),),
         aws_s3_key_template=KeyTemplate("{drop_id}"),
+        folder_layout="flat",
+        accept_keys_outside_folder=True,
         upload_processes=7,
     )
     run, own = made(settings)
@@ -49,13 +51,16 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
     assert own.aws_s3_extra_metadata == (("team", "x"), (METADATA, run.id))
     changed = {name for name in vars(own) if getattr(own, name) != getattr(settings, name)}
     assert str(own.aws_s3_key_template) == "{path}"  # by which its objects are looked for
+    assert (own.folder_layout, own.accept_keys_outside_folder) == ("path", False)  # and what arrived
     assert changed == {
+        "accept_keys_outside_folder",
         "aws_s3_folder",
         "aws_s3_key_template",
         "aws_s3_extra_metadata",
         "aws_sqs",
         "folder_for_downloaded_files",
         "folder_for_failed_files",
+        "folder_layout",
         "folder_to_store_temp_files",
         "folder_to_watch",
         "log_file_path",
@@ -64,10 +69,14 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
 
 
 def test_in_place_only_the_metadata_is_added(tmp_path: Path) -> None:
-    """The relay runs as it is configured, but for the keys; the run's files are in a subfolder."""
-    settings = replace(settings_at(tmp_path), aws_s3_key_template=KeyTemplate("{name}"))
+    """The relay runs as it is configured, but for keys and names; the run's files are in a subfolder."""
+    plain = settings_at(tmp_path)
+    settings = replace(
+        plain, aws_s3_key_template=KeyTemplate("{name}"), folder_layout="flat", accept_keys_outside_folder=True
+    )
     run, own = made(settings, in_place=True)
-    assert own == replace(settings, aws_s3_extra_metadata=((METADATA, run.id),), aws_s3_key_template=BY_PATH)
+    assert plain.aws_s3_key_template == BY_PATH
+    assert own == replace(plain, aws_s3_extra_metadata=((METADATA, run.id),))
     assert run.path("x") == f"relay-soak-{run.id}/x"
     assert run.root == tmp_path / "soak" / run.id
 
