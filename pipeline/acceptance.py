@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from pipeline.drop import Origin, delivery_id, foreign_id, origin_of
+from pipeline.drop import Origin, delivery_id, foreign_version_id, origin_of
 from pipeline.landing import Arrival
 from pipeline.names import (
     NameRefusedError,
@@ -49,9 +49,9 @@ class Acceptance:
         """What the ledger knows the object by that a message speaks of, as far as the message says it."""
         if notice.drop_id:
             return delivery_id(notice.drop_id, notice.key)
-        if not (notice.version_id or notice.etag):
+        if notice.version_id in (None, "null"):  # the object says since when it is there, and no message does
             return None
-        return delivery_id(foreign_id(self._bucket, notice.key, notice.version_id, notice.etag or ""), notice.key)
+        return delivery_id(foreign_version_id(self._bucket, notice.key, notice.version_id), notice.key)
 
     def accept(self, arrival: Arrival, notice: Notice, stored: StoredObject) -> None:
         """The bytes are those that were announced: the arrival is told its path, identity, checksum and time."""

@@ -112,17 +112,24 @@ def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
         path = decode_path(metadata[PATH])
     elif metadata.get(KEY_ENCODING) == "percent":  # an earlier version of the program left the path to the key
         path = decode_path(path)
-    identity = metadata[DROP_ID] if ours else foreign_id(bucket, stored.key, stored.version_id, stored.etag)
+    identity = metadata[DROP_ID] if ours else foreign_id(bucket, stored)
     return Origin(identity, path, metadata.get(CHECKSUM), parse_time(metadata), ours)
 
 
-def foreign_id(bucket: str, key: str, version_id: str | None, etag: str) -> str:
-    """What identifies the object of another program.
+def foreign_id(bucket: str, stored: StoredObject) -> str:
+    """What identifies the object of another program: its version, or else what it is and since when.
 
-    The version "null" is any number of contents, one after the other: those of a bucket that keeps none (any more).
+    Not the ETag alone: the same content may be put there every day. The version "null" is any number of contents, one
+    after the other: those of a bucket that keeps none (any more).
     """
-    version = None if version_id == "null" else version_id
-    return "s3-" + _digest(bucket, key, version or etag)
+    if stored.version_id not in (None, "null"):
+        return foreign_version_id(bucket, stored.key, stored.version_id or "")
+    return "s3-" + _digest(bucket, stored.key, stored.etag, stored.modified or 0)
+
+
+def foreign_version_id(bucket: str, key: str, version_id: str) -> str:
+    """The same, of one version."""
+    return "s3-" + _digest(bucket, key, version_id)
 
 
 def delivery_id(drop_id: str, key: str) -> str:

@@ -101,6 +101,8 @@ class StoredObject:
     """User metadata, names in lower case."""
     request_id: str = ""
     multipart: bool = False
+    modified: int | None = None
+    """Seconds since the epoch; None where the answer does not say, as that of an upload."""
 
 
 @dataclass(frozen=True)

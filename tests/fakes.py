@@ -280,6 +280,7 @@ class FakeStore:
                 f"version-{number}" if self.versioned else None,
                 {name.lower(): value for name, value in metadata.items()},
                 f"request-{number}",
+                modified=number,  # its clock is the number of writes
             )
             self._versions[key] = [*(known if self.versioned else []), _Version(body, stored)]
             self._hidden.discard(key)

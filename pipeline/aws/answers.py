@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 from pipeline.ports import StoredObject
@@ -23,6 +25,8 @@ class Answer:
     """Of the whole object; None where the store keeps none, or one of the parts' checksums."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
+    modified: int | None = None
+    """Seconds since the epoch."""
 
     @classmethod
     def of_botocore(cls, answer: Mapping[str, Any]) -> Self:
@@ -35,6 +39,7 @@ class Answer:
             answer.get("ChecksumCRC64NVME") if whole else None,
             {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
             answer.get("ResponseMetadata", {}).get("RequestId", ""),
+            _seconds(answer.get("LastModified")),
         )
 
     @classmethod
@@ -49,6 +54,7 @@ class Answer:
             known.get("x-amz-checksum-crc64nvme") if whole else None,
             {name.removeprefix(_METADATA): value for name, value in known.items() if name.startswith(_METADATA)},
             known.get("x-amz-request-id", ""),
+            _seconds(_date(known.get("last-modified", ""))),
         )
 
     def stored(self, key: str, *, size: int | None = None, metadata: Mapping[str, str] | None = None) -> StoredObject:
@@ -61,7 +67,19 @@ class Answer:
             metadata=self.metadata if metadata is None else metadata,
             request_id=self.request_id,
             multipart="-" in self.etag,  # the number of parts follows it
+            modified=self.modified,
         )
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text)
+    except ValueError:  # there is none, or it cannot be read
+        return None
 
 
 def _whole_length(content_range: str, length: int) -> int:

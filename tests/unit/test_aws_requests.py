@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -104,6 +105,7 @@ def test_both_forms_of_an_answer_are_one() -> None:
             ("X-Amz-Checksum-Crc64nvme", "AAAAAAAAAAA="),
             ("x-amz-meta-Drop-Id", "d"),
             ("x-amz-request-id", "r"),
+            ("Last-Modified", "Fri, 31 Jan 2025 12:00:00 GMT"),
         ]
     )
     of_botocore = Answer.of_botocore(
@@ -115,9 +117,13 @@ def test_both_forms_of_an_answer_are_one() -> None:
             "ChecksumCRC64NVME": "AAAAAAAAAAA=",
             "Metadata": {"Drop-Id": "d"},
             "ResponseMetadata": {"RequestId": "r"},
+            "LastModified": datetime(2025, 1, 31, 12, tzinfo=UTC),
         }
     )
-    assert of_headers == of_botocore == Answer("abc-5", 100, "v1", "AAAAAAAAAAA=", {"drop-id": "d"}, "r")
+    expected = Answer("abc-5", 100, "v1", "AAAAAAAAAAA=", {"drop-id": "d"}, "r", 1_738_324_800)
+    assert of_headers == of_botocore == expected
+    assert of_headers.stored("k").modified == 1_738_324_800
+    assert Answer.of_headers([("Last-Modified", "yesterday")]).modified is None
     assert of_headers.stored("k").multipart
 
 

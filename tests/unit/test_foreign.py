@@ -86,14 +86,26 @@ def test_each_content_of_a_foreign_object_arrives(consume: Consume) -> None:
 
 
 @pytest.mark.usefixtures("both_ways")
-def test_what_the_ledger_knows_is_not_fetched_again(consume: Consume) -> None:
+def test_a_version_that_the_ledger_knows_is_not_fetched_again(consume: Consume) -> None:
     """A duplicate of an event of another program costs no request."""
+    consume.store.versioned = True
     text = event_of(consume.store.put("in/a", b"content"))
     for _ in range(3):
         consume.queue.put(text)
         consume.drain()
     assert consume.files() == {"a": b"content"}
     assert len(consume.journal.of("download")) == 1
+
+
+def test_the_same_content_put_again_is_a_file_of_its_own(consume: Consume) -> None:
+    """Its ETag is that of the one before, and it was stored later; a duplicate of its event brings nothing."""
+    for _ in range(2):
+        text = event_of(consume.store.put("in/a", b"OK"))
+        for _ in range(2):
+            consume.queue.put(text)
+            consume.drain()
+    assert consume.files() == {"a": b"OK", "a-Version-2": b"OK"}
+    assert consume.queue.buried == []
 
 
 def test_versions_that_are_no_version(consume: Consume) -> None:
