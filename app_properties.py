@@ -62,6 +62,9 @@ class Settings:
     cross_device_moves: bool = _key("General", values.flag, "0")
     ledger_days: int = _key("General", values.days, "0")
     reconcile_min_age: float = _key("General", values.number(0, 31_536_000), "3600")
+    command_after_download: tuple[str, ...] = _key("General", values.command, "")
+    command_timeout_seconds: float = _key("General", values.number(0.1, 43_200), "300")
+    command_tries: int = _key("General", values.count(1, 100), "10")
     durability: str = _key("General", values.one_of("power", "process"), "power")
 
     aws_s3_bucket: str = _key("AWS", values.bucket)
@@ -94,6 +97,7 @@ class Settings:
     upload_concurrency: int = _key("Concurrency", values.count(1, 256), "64")
     poll_processes: int = _key("Concurrency", values.count(1, 64), "2")
     download_concurrency: int = _key("Concurrency", values.count(1, 256), "64")
+    command_processes: int = _key("Concurrency", values.count(1, 64), "2")
     visibility_seconds: int = _key("Concurrency", values.count(10, 43_200), "60")
     shutdown_seconds: float = _key("Concurrency", values.number(0, 3_600), "25")
 

@@ -6,7 +6,8 @@
 4. A poller receives the announcement and downloads the object to a file nobody sees.
 5. Size and checksum are compared; the file is made durable; the ledger notes what is about to happen.
 6. The file gets its name in DownloadedFromS3, which no other file had.
-7. Only then is the message deleted.
+7. Where a command is configured, it is run for the file until it succeeds.
+8. Only then is the message deleted.
 
 The folder a file lies in is its state, a rename (between file systems a copy that gets its name) is the transition, and
 a listing is the recovery: any process may be killed between any two lines and the next one carries on.

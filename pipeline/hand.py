@@ -75,7 +75,7 @@ class Hand:
         if held.lost:
             return
         try:
-            self._queue.extend([held.message.receipt], int(min(seconds, self._visibility * 10)))
+            self._queue.extend([held.message.receipt], max(0, int(min(seconds, held.last - time.monotonic()))))
         except RelayError as error:
             log.info("a message comes back only when its visibility ends: %s", error)
 

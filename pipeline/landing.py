@@ -15,7 +15,7 @@ from pipeline import kernel
 from pipeline.durability import Durability
 from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
-from pipeline.ledger import Ledger, Row
+from pipeline.ledger import NONE, Ledger, Row
 from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
 from pipeline.ports import LaterError
 
@@ -50,12 +50,15 @@ class Arrival:
 class Landing:
     """Gives downloads their names in DownloadedFromS3."""
 
-    def __init__(self, folder: Folder, checksum: Callable[[int], str]) -> None:
-        """`checksum` computes the CRC64NVME of an open file; `.relay` is made if missing."""
+    def __init__(self, folder: Folder, checksum: Callable[[int], str], command: str = NONE) -> None:
+        """`checksum` computes the CRC64NVME of an open file; `.relay` is made if missing.
+
+        `command`: whether one is DUE for each file, or NONE.
+        """
         self.folder = folder
         self.incoming = folder.own(INCOMING)
         self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
-        self._checksum = checksum
+        self._checksum, self._command = checksum, command
         self._durability = Durability(together=folder.facilities.together)
         self._doubtful: list[str] = []
 
@@ -153,7 +156,7 @@ class Landing:
                 arrival.may_be_here = self._is_equal(arrival)
                 if not arrival.may_be_here:
                     path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
-        return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing")
+        return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing", self._command)
 
     def _place(self, arrival: Arrival, row: Row) -> str | OSError:
         try:

@@ -41,6 +41,10 @@ _STEP = 1000
 _SELECT = "SELECT drop_id, temp, name, state, command, tries FROM drops"
 
 
+NONE, DUE, DONE = "none", "due", "done"
+"""Of a drop's command."""
+
+
 class Row(NamedTuple):
     """One drop. `name` is percent-encoded (names.encode_path), so that any bytes fit."""
 
@@ -48,7 +52,7 @@ class Row(NamedTuple):
     temp: str
     name: str
     state: str
-    command: str = "none"
+    command: str = NONE
     tries: int = 0
 
 
@@ -127,6 +131,11 @@ class Ledger:
         """End of step 7b: these drops have their names, durably."""
         with self._transaction() as base:
             base.executemany("UPDATE drops SET state = 'delivered' WHERE drop_id = ?", [(item,) for item in drop_ids])
+
+    def note_command(self, drop_id: str, command: str, tries: int) -> None:
+        """What has become of the command of a drop; whoever holds the drop's lock says so."""
+        with self._transaction() as base:
+            base.execute("UPDATE drops SET command = ?, tries = ? WHERE drop_id = ?", (command, tries, drop_id))
 
     def forget(self, before: float, keeps: Callable[[str], bool]) -> Iterator[int]:
         """Forget what was delivered and noted before that, in seconds since the epoch; how many, after each step.

@@ -2,37 +2,24 @@
 
 import functools
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
-from pipeline import pacing
 from pipeline.acceptance import Acceptance
 from pipeline.acknowledger import Acknowledger
 from pipeline.batcher import Batcher
-from pipeline.folders import trouble_in
+from pipeline.command import Command
 from pipeline.hand import Hand, Held
+from pipeline.handling import Handling
 from pipeline.landing import Arrival, Landing
-from pipeline.names import human_size, printable
+from pipeline.names import human_size
 from pipeline.notice import Notice
-from pipeline.pacing import Gate, Summary
-from pipeline.ports import (
-    CancelledError,
-    ChangedError,
-    MessageQueue,
-    MissingError,
-    NeverError,
-    ObjectStore,
-    PausedError,
-    ReceiptError,
-    Received,
-    RelayError,
-    RoomError,
-    StoredObject,
-)
+from pipeline.pacing import Gate
+from pipeline.ports import ChangedError, MessageQueue, NeverError, ObjectStore, ReceiptError, Received, StoredObject
+from pipeline.processing import Delivered, Processing
 from pipeline.receiver import Receiver
 
 log = logging.getLogger(__name__)
@@ -43,8 +30,6 @@ _THREADS = 16
 """Large files that are under way together."""
 _PUBLISH_BATCH = 64
 """Files that get their names together; more would wait for each other longer than for the disk."""
-_ROOM_SECONDS = 5.0
-"""After which room is looked for again, for a file that there was none for."""
 _CANCEL_SECONDS = 1.0
 """What a download that runs may take to notice that it is cancelled."""
 
@@ -68,10 +53,12 @@ class Poller:
         visibility: int,
         room: Callable[[int, int], None] = lambda _fd, _size: None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+        command: Command | None = None,
     ) -> None:
         """`keep_message`: see Acknowledger; `room`: see Room.take.
 
-        `waiting` is entered around every wait of `step` that a signal may cut.
+        `waiting` is entered around every wait of `step` that a signal may cut. `command` is run for each file before
+        its message is deleted; `landing` has to know of it, too.
         """
         self._queue, self._store, self._landing, self._acceptance = queue, store, landing, acceptance
         self._hand = Hand(queue, visibility)
@@ -79,12 +66,17 @@ class Poller:
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")
         self._slots = threading.Semaphore(concurrency)
         self._room, self._waiting = room, waiting
-        self._no_room = Summary(log)
         self._stopping, self._cancelled = threading.Event(), threading.Event()
-        self._acknowledger = Acknowledger(
-            queue, self._hand, keep_message, lambda _held: self._slots.release(), self._cancelled
-        )
+        self._acknowledger = Acknowledger(queue, self._hand, keep_message, self._ended, self._cancelled)
         self.gate = Gate()
+        self._handling = Handling(
+            self._hand, self._acknowledger, landing.folder, lambda: self.gate, self._ended, self._stopping
+        )
+        self._processing = (
+            Processing(command, landing, store.bucket, self._handling, self._acknowledger, self._cancelled)
+            if command
+            else None
+        )
         self._receiver = Receiver(queue, self._slots, lambda: self.gate, self._start)
 
     def step(self, wait: int, idle: float) -> int | None:
@@ -117,6 +109,8 @@ class Poller:
         self._publisher.close()  # what is about to get its name gets it, before its message may be another's
         self._hand.give_all_back()  # a download that stalls does not keep its message from the next taker
         self._pool.shutdown(wait=settled)
+        if self._processing:
+            self._processing.close(wait=settled)
         self._acknowledger.close()
         self._hand.close()
 
@@ -135,8 +129,8 @@ class Poller:
 
     def _begin(self, held: Held, notice: Notice) -> None:
         started = time.monotonic()
-        if self._is_here(notice):
-            self._acknowledger.submit(held)
+        if drop := self._find(notice):
+            self._finish(held, [drop])
             return
         arrival = self._landing.open_arrival()
         try:
@@ -171,7 +165,7 @@ class Poller:
         try:
             self._landing.discard(arrival)  # where the drop was known this asks the ledger
         finally:
-            self._acknowledger.submit(held)
+            self._finish(held, [Delivered(arrival.drop_id, stored.key)])
 
     def _give_up(self, held: Held, arrival: Arrival, error: Exception | None) -> None:
         try:
@@ -180,76 +174,29 @@ class Poller:
             self._to_thread(held, error)
 
     def _to_thread(self, held: Held, error: Exception | None = None) -> None:
-        if self._stopping.is_set():
-            self._hand.give_back(held, 0)
-            self._slots.release()
-        else:
-            self._pool.submit(self._handle, held, error)
-
-    def _handle(self, held: Held, error: Exception | None) -> None:
-        """`error` is what came of it before."""
-        try:
-            self._settle(held, error)
-        except CancelledError:
-            self._hand.give_back(held, 0)
-        except ReceiptError as problem:
-            log.info("%s", problem)
-            self._hand.let_go(held)
-        except RelayError as problem:
-            missing = isinstance(problem, MissingError)
-            log.warning("%sthe message goes back: %s", "not there yet, " if missing else "", problem)
-            self._hand.give_back(held, 5 * missing + pacing.delay(held.message.receive_count))
-        except Exception:
-            log.exception("an error of the program; the message goes back: %s", printable(held.message.body[:200]))
-            self._hand.give_back(held, 30)
-        else:
-            self._acknowledger.submit(held)
-            return
-        self._slots.release()
-
-    def _settle(self, held: Held, error: Exception | None) -> None:
-        """While the whole side has to wait, the message is held."""
-        while True:
-            if self._stopping.is_set():
-                raise CancelledError("stopping")
-            try:
-                return self._deliver_or_bury(held, error)
-            except PausedError as problem:
-                self.gate.shut(problem)
-            except RoomError as problem:  # held: it may take days, and smaller ones go on meanwhile
-                self._no_room.note(problem)
-                self._stopping.wait(_ROOM_SECONDS)
-            except (OSError, sqlite3.Error) as problem:
-                self.gate.shut(trouble_in(self._landing.folder, problem))
-            error = None
-            self.gate.wait()
-            if not self._hand.is_ours(held):
-                raise ReceiptError("waited too long, the message goes to the next taker")
-
-    def _deliver_or_bury(self, held: Held, error: Exception | None) -> None:
-        try:
-            if error is not None:
-                raise error
-            self._deliver_all(held)
-        except NeverError as problem:
-            self._acknowledger.bury(held.message, str(problem))
+        self._handling.submit(self._pool, held, functools.partial(self._deliver_all, held), error)
 
     def _deliver_all(self, held: Held) -> None:
         notices, others = self._acceptance.announced(held.message)
-        for notice in notices:
-            if self._is_here(notice):
-                log.debug("had it already: %s", notice.key)
-            else:
-                self._deliver(held, notice)
+        drops = [self._find(notice) or self._deliver(held, notice) for notice in notices]
         self._acknowledger.pass_over(others)
+        self._finish(held, drops)
 
-    def _deliver(self, held: Held, notice: Notice) -> None:
+    def _finish(self, held: Held, drops: Sequence[Delivered]) -> None:
+        """Step 7c, if there is one, and step 8."""
+        if self._processing and drops:
+            self._processing.submit(held, drops)
+        else:
+            self._acknowledger.submit(held)
+
+    def _deliver(self, held: Held, notice: Notice) -> Delivered:
         started = time.monotonic()
         arrival = self._landing.open_arrival()
         try:
             stored = self._download(held, notice, arrival)
             self._acceptance.accept(arrival, notice, stored)
             self._note_published(arrival, stored, self._publisher.submit((held, arrival)).result(), started)
+            return Delivered(arrival.drop_id, stored.key)
         finally:
             self._landing.discard(arrival)
 
@@ -268,10 +215,13 @@ class Poller:
                 raise NeverError(f"the message and the object differ in size: {error}") from error
         return download(size=None)  # another program's object, which was replaced since
 
-    def _is_here(self, notice: Notice) -> bool:
-        """Whether the ledger has the drop that a message names; what a kill left half published is finished."""
+    def _find(self, notice: Notice) -> Delivered | None:
+        """The drop that a message names, if the ledger has it; what a kill left half published is finished."""
         known_as = self._acceptance.known_as(notice)
-        return known_as is not None and self._landing.resume(known_as)
+        if known_as is None or not self._landing.resume(known_as):
+            return None
+        log.debug("had it already: %s", notice.key)
+        return Delivered(known_as, notice.key)
 
     def _publish(self, batch: Sequence[tuple[Held, Arrival]]) -> list[str | Exception | None]:
         """Names for those whose message nobody else can have by now."""
@@ -291,3 +241,6 @@ class Poller:
             return
         name = stored.key if self._acceptance.says(stored.key, path) else f"{stored.key} → {path}"
         log.info("received  %s  %s  %.2f s", name, human_size(stored.size), time.monotonic() - started)
+
+    def _ended(self, _held: Held) -> None:
+        self._slots.release()

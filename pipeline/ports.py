@@ -7,6 +7,7 @@ The workers are given these; `aws_util` builds the real ones, the tests run one 
     ├── LaterError     this file, later: throttling, 5xx, a connection that broke
     │   ├── MissingError  the object is not there (yet)
     │   ├── RoomError     there is no room for it now, for smaller ones there may be
+    │   ├── TriedError    its command failed, or runs already; says for how long it is left alone
     │   └── ChangedError  the file, or the object, is not what it was said to be
     ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
     ├── NeverError     this file, never: goes to Failed, or to the dead letters
@@ -47,6 +48,14 @@ class MissingError(LaterError):
 
 class RoomError(LaterError):
     """There is no room for this file now, for smaller ones there may be."""
+
+
+class TriedError(LaterError):
+    """The command for this file failed, or runs already; the next try comes after `seconds`."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 class ChangedError(LaterError):

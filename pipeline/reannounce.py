@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from app_properties import Settings
 from aws_util import Aws
 from pipeline.landing import LEDGER
-from pipeline.ledger import Ledger
+from pipeline.ledger import DUE, Ledger
 from pipeline.names import is_of_soak
 from pipeline.ports import Listed, Message, ObjectStore, RelayError
 from pipeline.undelivered import look_at, message_of, send_all
@@ -49,7 +49,7 @@ def _messages(settings: Settings, store: ObjectStore, ledger: Ledger | None) -> 
     for _, found in look_at(store, settings.aws_s3_folder, _candidates(settings, store)):
         if isinstance(found, RelayError):
             raise found
-        if found is not None and not _is_delivered(ledger, found.delivery_id):
+        if found is not None and not _is_done(ledger, found.delivery_id):
             yield message_of(found, store.bucket, settings.aws_sqs_message_format, settings.aws_region)
 
 
@@ -64,7 +64,7 @@ def _candidates(settings: Settings, store: ObjectStore) -> Iterator[Listed]:
             yield listed
 
 
-def _is_delivered(ledger: Ledger | None, drop: str) -> bool:
-    """Not while it is `publishing`: that is not done, and the message that would have it done is gone."""
+def _is_done(ledger: Ledger | None, drop: str) -> bool:
+    """Not while it is `publishing`, or its command due: the message that would have that done is gone."""
     row = ledger.find(drop) if ledger is not None else None
-    return row is not None and row.state == "delivered"
+    return row is not None and row.state == "delivered" and row.command != DUE

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +63,8 @@ def prepare(settings: Settings, mode: int) -> Locks:
     StartupError (75) names who has them already, or (78) the key and the folder that cannot be used.
     """
     folders = folders_of(settings, mode)
+    if mode in CONSUME_MODES:
+        _refuse_missing_command(settings.command_after_download)
     _refuse_nesting(_configured(settings), settings.log_file)
     _make("folderToStoreTempFiles", settings.own_folder, 0o700)
     for key, folder in folders.items():
@@ -104,6 +107,15 @@ def _refuse_nesting(folders: Mapping[str, Path], log_file: Path) -> None:
             raise StartupError(
                 f"[General] logFilePath: {real_log} lies inside {key} ({folder}); put the log elsewhere", EXIT_CONFIG
             )
+
+
+def _refuse_missing_command(words: tuple[str, ...]) -> None:
+    if words and shutil.which(words[0]) is None:
+        raise StartupError(
+            f"[General] commandAfterDownload: {words[0]} is no program that this user may run; "
+            "give the full path of one, or leave the key empty",
+            EXIT_CONFIG,
+        )
 
 
 def _make(key: str, folder: Path, mode: int) -> None:

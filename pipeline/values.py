@@ -5,6 +5,7 @@ The docstring of a reader is what the complaint about a value says it should hav
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Mapping
 
 from pipeline.drop import OWN_METADATA
@@ -145,6 +146,17 @@ def key_folder(value: str) -> str:
 def patterns(value: str) -> tuple[str, ...]:
     """file name patterns separated by spaces"""
     return tuple(value.split())
+
+
+def command(value: str) -> tuple[str, ...]:
+    """empty, or a program (its name, or its full path) and its arguments"""
+    try:
+        words = tuple(shlex.split(value))
+    except ValueError as error:
+        raise ExplainedError(f"{value!r} cannot be split into words: {error}") from None
+    if "\0" in value or (words and not re.fullmatch(r"/.*|[^/]+", words[0], re.DOTALL)):
+        raise ValueError
+    return words
 
 
 def metadata(value: str) -> tuple[tuple[str, str], ...]:

@@ -2,12 +2,15 @@
 
 import functools
 
+from app_properties import Settings
 from aws_util import crc64nvme
 from pipeline.acceptance import Acceptance
+from pipeline.command import Command
 from pipeline.dead_letters import keep_message
 from pipeline.folders import Folder, probe_within
 from pipeline.forgetting import Forgetting
 from pipeline.landing import Landing
+from pipeline.ledger import DUE, NONE
 from pipeline.link import Link
 from pipeline.poller import Poller, log
 from pipeline.process import Context, Stop
@@ -25,7 +28,9 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     store, messages = connect(context, stop, settings.download_concurrency, writes=False)
     settings.downloaded.mkdir(mode=0o750, parents=True, exist_ok=True)  # it may have been removed since the start
     facilities = probe_within(settings.downloaded)
-    landing = Landing(Folder(settings.downloaded, durable=settings.durable, facilities=facilities), crc64nvme)
+    command = _command(settings)
+    folder = Folder(settings.downloaded, durable=settings.durable, facilities=facilities)
+    landing = Landing(folder, crc64nvme, DUE if command else NONE)
     log.info("kernel       %s", landing.folder.facilities.describe())
     if recovered := landing.recover():
         log.info("gave their names to %d downloads that were cut off right before", recovered)
@@ -46,6 +51,7 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         visibility=settings.visibility_seconds,
         room=room.take,
         waiting=stop.waiting,
+        command=command,
     )
     forgetting = Forgetting(landing.ledger, landing.folder, settings.ledger_days)
     forgetting.start()
@@ -66,3 +72,10 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         forgetting.close()
         poller.close(settings.shutdown_seconds)
         store.close()
+
+
+def _command(settings: Settings) -> Command | None:
+    words = settings.command_after_download
+    if not words:
+        return None
+    return Command(words, settings.command_timeout_seconds, settings.command_tries, settings.command_processes)

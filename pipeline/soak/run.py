@@ -142,6 +142,7 @@ def settings_for(run: Run, settings: Settings) -> Settings:
         aws_s3_key_template=BY_PATH,  # the judge looks objects, and what arrived, up by the paths of their files
         folder_layout="path",
         accept_keys_outside_folder=False,
+        command_after_download=(),  # files of a test are nobody's, and come by the thousand
         visibility_seconds=visibility(run.options, settings),
     )
     return marked if run.options.in_place else own_places(run.id, marked)

@@ -13,7 +13,7 @@ from aws_util import Aws
 from pipeline import reannounce
 from pipeline.drop import DROP_ID, LONG_PATH, PATH, delivery_id
 from pipeline.landing import LEDGER
-from pipeline.ledger import Ledger, Row
+from pipeline.ledger import DUE, Ledger, Row
 from tests.servers import MotoServer, make_bucket
 
 NAME = "announced-again"
@@ -34,7 +34,7 @@ def settings(tmp_path: Path, moto_server: MotoServer) -> Settings:
 def test_what_was_not_delivered_is_announced_again(
     settings: Settings, moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each object of ours once, unless the ledger has it delivered; a `publishing` row is not that.
+    """Each object of ours once, unless the ledger has it delivered; a `publishing` row is not that, nor a command due.
 
     Nothing foreign, and nothing of a soak test, whose consumer is another.
     """
@@ -46,7 +46,7 @@ def test_what_was_not_delivered_is_announced_again(
         s3.put_object(Bucket=NAME, Key=key, Body=b"1", Metadata=metadata)
 
     unknown = [f"in/unknown/{number}" for number in range(21)]  # more than two batches
-    for key in (*unknown, "in/delivered", "in/publishing"):
+    for key in (*unknown, "in/delivered", "in/publishing", "in/due"):
         put(key, **{DROP_ID: key.rpartition("/")[2], PATH: key.removeprefix("in/")})
     put("in/2026/03/x-mzk7.csv", **{DROP_ID: "mzk7", LONG_PATH: "YS94LmNzdg=="})  # by a template, of a/x.csv
     put("in/foreign")
@@ -55,19 +55,20 @@ def test_what_was_not_delivered_is_announced_again(
     path = settings.downloaded / LEDGER
     path.parent.mkdir(parents=True)
     ledger = Ledger(path)
-    done, begun = delivery_id("delivered", "in/delivered"), delivery_id("publishing", "in/publishing")
-    assert ledger.begin([Row(done, "t1", "delivered", ""), Row(begun, "t2", "publishing", "")]) == [True, True]
-    ledger.deliver([done])
+    done, begun, due = (delivery_id(name, f"in/{name}") for name in ("delivered", "publishing", "due"))
+    rows = [Row(done, "t1", "delivered", ""), Row(begun, "t2", "publishing", ""), Row(due, "t3", "due", "", DUE)]
+    assert ledger.begin(rows) == [True] * 3
+    ledger.deliver([done, due])
     ledger.close()
 
     reannounce.announce_undelivered(settings, Aws(settings))
 
     said = announced(moto_server)
-    assert sorted(said) == sorted([*unknown, "in/publishing", "in/2026/03/x-mzk7.csv"])
+    assert sorted(said) == sorted([*unknown, "in/publishing", "in/due", "in/2026/03/x-mzk7.csv"])
     assert said["in/2026/03/x-mzk7.csv"] == "a/x.csv"
     assert said["in/publishing"] == "publishing"
     assert "looked at 20 objects" in caplog.text
-    assert "announced 23 objects again" in caplog.text
+    assert "announced 24 objects again" in caplog.text
 
 
 def announced(server: MotoServer) -> dict[str, str]:

@@ -233,6 +233,38 @@ def test_the_template_of_keys(tmp_path: Path) -> None:
     assert "did you mean yyyy?" in said
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", ()),
+        ("import", ("import",)),
+        ("/opt/my\\ tools/import --to 'a b' \"$HOME;\"", ("/opt/my tools/import", "--to", "a b", "$HOME;")),
+    ],
+)
+def test_a_command(tmp_path: Path, value: str, words: tuple[str, ...]) -> None:
+    """Words as a shell would split them, and nothing else that it would do."""
+    text = OLDER.replace("folderToWatch=", f"commandAfterDownload={value}\nfolderToWatch=")
+    assert read(tmp_path, text).command_after_download == words
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("import 'to", '"import \'to" cannot be split into words: No closing quotation'),
+        ("import \\", "No escaped character"),
+        ("bin/import", "'bin/import' is not empty, or a program (its name, or its full path)"),
+        ("'' x", "is not empty, or a program"),
+        ("import \0", "is not empty, or a program"),
+    ],
+)
+def test_a_command_that_cannot_be_run(tmp_path: Path, value: str, part: str) -> None:
+    """File, line and key; a relative path would be one of another folder for each process."""
+    text = OLDER.replace("folderToWatch=", f"commandAfterDownload={value}\nfolderToWatch=")
+    said = complaint(tmp_path, text)
+    assert "Application.properties:4: [General] commandAfterDownload: " in said
+    assert part in said
+
+
 @pytest.mark.parametrize("path", ["\udcff" * 333, "x" * 1062])
 def test_own_and_extra_metadata_fit_into_an_object(path: str) -> None:
     """The most that the program itself says, with a path of either encoding, and the most beside it: S3's 2 KB."""

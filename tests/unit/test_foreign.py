@@ -41,7 +41,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """A consume side."""
     sides: list[Consume] = []
 
-    def made(folder: str = "in", **rules: bool) -> Consume:
+    def made(folder: str = "in", **rules: Any) -> Consume:
         sides.append(Consume(tmp_path, folder=folder, **rules))
         return sides[0]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Ledger, Row
+from pipeline.ledger import DONE, DUE, NONE, Ledger, Row
 from pipeline.ports import EXIT_CONFIG, StartupError
 
 
@@ -53,6 +53,21 @@ def test_a_delivered_name_is_never_changed(path: Path) -> None:
     ledger.deliver(["x", "unknown"])
     assert ledger.find("x") == Row("x", "temp", "a", "delivered")
     assert ledger.find("unknown") is None
+
+
+def test_what_became_of_a_command(path: Path) -> None:
+    """It is due from the first transaction, whatever becomes of the file; of another drop nothing is said."""
+    ledger = Ledger(path, durable=False)
+    ledger.begin([row("x")._replace(command=DUE), row("y")])
+    ledger.note_command("x", DUE, 3)
+    assert [(item.command, item.tries) for item in ledger.unfinished()] == [(DUE, 3), (NONE, 0)]
+    ledger.deliver(["x"])
+    ledger.note_command("x", DONE, 4)
+    found = Ledger(path, durable=False).find("x")
+    assert found is not None
+    assert (found.state, found.command, found.tries) == ("delivered", DONE, 4)
+    assert ledger.begin([row("x")._replace(command=DUE)]) == [False]
+    assert ledger.find("x") == found
 
 
 def test_who_has_a_name(path: Path) -> None:

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from pipeline import pacing, poller
+from pipeline import handling, pacing, poller
 from pipeline.acceptance import Acceptance
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.command import Command
 from pipeline.dead_letters import keep_message
 from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id
 from pipeline.folders import Folder
 from pipeline.landing import Arrival, Landing
+from pipeline.ledger import DUE, NONE
 from pipeline.names import key_for
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
@@ -47,7 +49,15 @@ class Clock:
 class Consume:
     """The consume side of a machine, with one poller."""
 
-    def __init__(self, root: Path, *, dead_letters: bool = True, folder: str = "in", **rules: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        dead_letters: bool = True,
+        folder: str = "in",
+        command: Command | None = None,
+        **rules: bool,
+    ) -> None:
         """`rules`: see Acceptance."""
         self.rules = rules
         self.root, self.top, self.prefix = root, root / "DownloadedFromS3", folder
@@ -56,16 +66,29 @@ class Consume:
         self.clock, self.journal = Clock(), Journal()
         self.store = FakeStore(journal=self.journal)
         self.queue = FakeQueue(self.journal, visibility=60, clock=self.clock, dead_letters=dead_letters)
-        self.landing = Landing(Folder(self.top, durable=False), crc64nvme)
+        self.command = command
+        self.landing = self.new_landing()
         self.poller = self.new_poller()
         self.numbers = 0
+
+    def new_landing(self) -> Landing:
+        """As after a restart, or in another process."""
+        return Landing(Folder(self.top, durable=False), crc64nvme, DUE if self.command else NONE)
 
     def new_poller(self, concurrency: int = 4, **more: Any) -> Poller:
         """As after a restart."""
         keep = partial(keep_message, self.root / "FailedMessages")
         acceptance = Acceptance(self.store.bucket, self.prefix, crc64nvme, **self.rules)
         made = Poller(
-            self.queue, self.store, self.landing, acceptance, keep, concurrency=concurrency, visibility=60, **more
+            self.queue,
+            self.store,
+            self.landing,
+            acceptance,
+            keep,
+            concurrency=concurrency,
+            visibility=60,
+            command=self.command,
+            **more,
         )
         made.gate = Gate(base=0.001, cap=0.001)
         return made
@@ -175,7 +198,7 @@ def test_a_duplicate_makes_no_second_file(consume: Consume) -> None:
     consume.queue.put(message, said)
     consume.drain()
     consume.poller.close(5)
-    consume.landing = Landing(Folder(consume.top, durable=False), crc64nvme)
+    consume.landing = consume.new_landing()
     consume.poller = consume.new_poller()
     for again in (said, {}):  # without attributes the object's own metadata tells
         consume.queue.put(message, again)
@@ -470,7 +493,7 @@ def test_a_full_disk_pauses_the_side(consume: Consume, monkeypatch: pytest.Monke
 
 def test_a_file_without_room_waits_and_smaller_ones_come(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
     """D1. It is held, so that its receive count stays; the side goes on; it comes once there is room."""
-    monkeypatch.setattr(poller, "_ROOM_SECONDS", 0.001)
+    monkeypatch.setattr(handling, "_ROOM_SECONDS", 0.001)
     free = 10
     asked: list[int] = []
 

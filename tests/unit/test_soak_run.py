@@ -41,6 +41,7 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
         aws_s3_key_template=KeyTemplate("{drop_id}"),
         folder_layout="flat",
         accept_keys_outside_folder=True,
+        command_after_download=("import",),
         upload_processes=7,
     )
     run, own = made(settings)
@@ -54,6 +55,7 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
     assert (own.folder_layout, own.accept_keys_outside_folder) == ("path", False)  # and what arrived
     assert changed == {
         "accept_keys_outside_folder",
+        "command_after_download",
         "aws_s3_folder",
         "aws_s3_key_template",
         "aws_s3_extra_metadata",
@@ -69,10 +71,14 @@ def test_a_run_has_places_of_its_own(tmp_path: Path) -> None:
 
 
 def test_in_place_only_the_metadata_is_added(tmp_path: Path) -> None:
-    """The relay runs as it is configured, but for keys and names; the run's files are in a subfolder."""
+    """The relay runs as it is configured, but for keys, names and command; the run's files are in a subfolder."""
     plain = settings_at(tmp_path)
     settings = replace(
-        plain, aws_s3_key_template=KeyTemplate("{name}"), folder_layout="flat", accept_keys_outside_folder=True
+        plain,
+        aws_s3_key_template=KeyTemplate("{name}"),
+        folder_layout="flat",
+        accept_keys_outside_folder=True,
+        command_after_download=("import",),
     )
     run, own = made(settings, in_place=True)
     assert plain.aws_s3_key_template == BY_PATH

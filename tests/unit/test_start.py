@@ -83,6 +83,22 @@ def test_folders_without_a_name_are_none(tmp_path: Path) -> None:
         assert (tmp_path / "state" / "Down").is_dir()
 
 
+@pytest.mark.parametrize("name", ["no-such-program", "/no/such/program", "{root}/data", "{root}"])
+def test_a_command_has_to_be_a_program(tmp_path: Path, name: str) -> None:
+    """Of those who consume: nothing is made before that is said."""
+    (tmp_path / "data").touch(0o600)  # root, too, may not run what nobody may
+    settings = settings_of(tmp_path, f"{KEYS}commandAfterDownload={name.format(root=tmp_path)} x\n")
+    for mode in (2, 3):
+        said = refusal(settings, mode)
+        assert said.startswith("[General] commandAfterDownload: ")
+        assert name.format(root=tmp_path) in said
+        assert not (tmp_path / "state").exists()
+    with prepared(settings, 1):
+        pass
+    with prepared(settings_of(tmp_path, f"{KEYS}commandAfterDownload=sh -c true\n"), 3):
+        pass
+
+
 def test_a_lock_holds_without_its_note(tmp_path: Path) -> None:
     """The note is information only: on a full disk it cannot be written, and the program starts."""
     (tmp_path / "ingest.json").mkdir()  # stands for whatever makes the writing fail

@@ -1,0 +1,109 @@
+"""What becomes of a message that a thread works on: handed on, buried, held while the whole side waits, given back."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from pipeline import pacing
+from pipeline.acknowledger import Acknowledger
+from pipeline.folders import Folder, trouble_in
+from pipeline.hand import Hand, Held
+from pipeline.names import printable
+from pipeline.pacing import Gate, Summary
+from pipeline.ports import (
+    CancelledError,
+    MissingError,
+    NeverError,
+    PausedError,
+    ReceiptError,
+    RelayError,
+    RoomError,
+    TriedError,
+)
+
+log = logging.getLogger(__name__)
+
+_ROOM_SECONDS = 5.0
+"""After which room is looked for again, for a file that there was none for."""
+
+
+class Handling:
+    """Deals with whatever is raised by those who work on messages in hand."""
+
+    def __init__(
+        self,
+        hand: Hand,
+        acknowledger: Acknowledger,
+        folder: Folder,
+        gate: Callable[[], Gate],
+        ended: Callable[[Held], None],
+        stopping: threading.Event,
+    ) -> None:
+        """`folder` is what is written to; `ended` is told of each message that is no longer in hand."""
+        self._hand, self._acknowledger, self._folder = hand, acknowledger, folder
+        self._gate, self._ended, self._stopping = gate, ended, stopping
+        self._no_room = Summary(log)
+
+    def submit(self, pool: Executor, held: Held, work: Callable[[], None], error: Exception | None = None) -> None:
+        """Have a thread do `work`, at whose end the message is handed on; `error` is what came of it before."""
+        if self._stopping.is_set():
+            self._hand.give_back(held, 0)
+            self._ended(held)
+        else:
+            pool.submit(self._handle, held, work, error)
+
+    def _handle(self, held: Held, work: Callable[[], None], error: Exception | None) -> None:
+        try:
+            self._settle(held, work, error)
+        except CancelledError:
+            self._hand.give_back(held, 0)
+        except ReceiptError as problem:
+            log.info("%s", problem)
+            self._hand.let_go(held)
+        except RelayError as problem:
+            missing = isinstance(problem, MissingError)
+            log.warning("%sthe message goes back: %s", "not there yet, " if missing else "", problem)
+            self._hand.give_back(held, _pause(problem, held.message.receive_count))
+        except Exception:
+            log.exception("an error of the program; the message goes back: %s", printable(held.message.body[:200]))
+            self._hand.give_back(held, 30)
+        else:
+            return
+        self._ended(held)
+
+    def _settle(self, held: Held, work: Callable[[], None], error: Exception | None) -> None:
+        """While the whole side has to wait, the message is held."""
+        while True:
+            if self._stopping.is_set():
+                raise CancelledError("stopping")
+            try:
+                return self._work_or_bury(held, work, error)
+            except PausedError as problem:
+                self._gate().shut(problem)
+            except RoomError as problem:  # held: it may take days, and smaller ones go on meanwhile
+                self._no_room.note(problem)
+                self._stopping.wait(_ROOM_SECONDS)
+            except (OSError, sqlite3.Error) as problem:
+                self._gate().shut(trouble_in(self._folder, problem))
+            error = None
+            self._gate().wait()
+            if not self._hand.is_ours(held):
+                raise ReceiptError("waited too long, the message goes to the next taker")
+
+    def _work_or_bury(self, held: Held, work: Callable[[], None], error: Exception | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            work()
+        except NeverError as problem:
+            self._acknowledger.bury(held.message, str(problem))
+            self._acknowledger.submit(held)
+
+
+def _pause(problem: RelayError, receive_count: int) -> float:
+    """Seconds after which the message is shown to the next taker."""
+    if isinstance(problem, TriedError):
+        return problem.seconds
+    return 5 * isinstance(problem, MissingError) + pacing.delay(receive_count)

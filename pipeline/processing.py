@@ -1,0 +1,132 @@
+"""Step 7c: the command for each file that was delivered, until it succeeds; only then is the message deleted.
+
+The ledger says for which drops it is due. A drop whose command succeeded is `done`, durably, and is never run again.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+from pipeline.acknowledger import Acknowledger
+from pipeline.command import Command, Outcome
+from pipeline.command_locks import CommandLocks
+from pipeline.folders import is_regular
+from pipeline.hand import Held
+from pipeline.handling import Handling
+from pipeline.landing import Landing
+from pipeline.ledger import DONE, DUE, Row
+from pipeline.names import decode_path, printable
+from pipeline.ports import TriedError
+
+log = logging.getLogger(__name__)
+
+_FIRST_SECONDS, _LOCKED_SECONDS = 5.0, 600.0
+"""Of waiting: before the second try, doubled before each further one; and at most for a run that still goes on."""
+
+
+class Delivered(NamedTuple):
+    """A drop whose file has its name."""
+
+    id: str
+    """What the ledger knows it by."""
+    key: str
+
+
+class Processing:
+    """Runs the command for what was delivered, in threads of its own."""
+
+    def __init__(
+        self,
+        command: Command,
+        landing: Landing,
+        bucket: str,
+        handling: Handling,
+        acknowledger: Acknowledger,
+        cancelled: threading.Event,
+    ) -> None:
+        """`cancelled`: what runs is to end."""
+        self._command, self._folder, self._ledger, self._bucket = command, landing.folder, landing.ledger, bucket
+        self._handling, self._acknowledger, self._cancelled = handling, acknowledger, cancelled
+        self._locks = CommandLocks(landing.folder)
+        self._pool = ThreadPoolExecutor(command.processes, "command")
+
+    def submit(self, held: Held, drops: Sequence[Delivered]) -> None:
+        """Run the command for the drops of a message where it is due, and have the message deleted. It never waits."""
+        succeeded: set[str] = set()
+        self._handling.submit(self._pool, held, partial(self._process_all, held, drops, succeeded))
+
+    def close(self, *, wait: bool) -> None:
+        """End; what is not begun by now is given back."""
+        self._pool.shutdown(wait=wait)
+
+    def _process_all(self, held: Held, drops: Sequence[Delivered], succeeded: set[str]) -> None:
+        """`succeeded`: for which of them it did already, though the ledger could not be told."""
+        count = held.message.receive_count
+        problems = {drop.id: problem for drop in drops if (problem := self._process(drop, count, succeeded))}
+        if problems:
+            self._acknowledger.bury(held.message, "; ".join(problems.values()))
+            for drop_id in problems:
+                self._ledger.note_command(drop_id, DUE, 0)  # a message that is brought back is tried anew
+        self._acknowledger.submit(held)
+
+    def _process(self, drop: Delivered, receive_count: int, succeeded: set[str]) -> str:
+        """Why it is not tried any more; "" once nothing is due. TriedError if it is to be tried later."""
+        if self._due(drop) is None:
+            return ""
+        with self._locks.hold(drop.id) as lock_fd:
+            if lock_fd is None:
+                raise TriedError(
+                    f"the command for {printable(drop.key)} runs already", min(_LOCKED_SECONDS, _delay(receive_count))
+                )
+            row = self._due(drop)  # whoever held the lock before may have done it
+            if row is None:
+                return ""
+            if row.tries >= self._command.tries:
+                return f"{printable(drop.key)}: its command failed, {row.tries} times"  # and was not buried then
+            return self._try(drop, row, lock_fd, succeeded)
+
+    def _due(self, drop: Delivered) -> Row | None:
+        row = self._ledger.find(drop.id)
+        return row if row and row.command == DUE else None
+
+    def _try(self, drop: Delivered, row: Row, lock_fd: int, succeeded: set[str]) -> str:
+        path = decode_path(row.name)
+        status = self._folder.status(path)
+        if drop.id not in succeeded:
+            if status is None or not is_regular(status):
+                log.info("%s is no longer there, its command counts as done", printable(path))
+            elif (outcome := self._run(drop, path, status.st_size, lock_fd)).problem:
+                return self._note_failure(drop, row.tries + 1, outcome)
+            else:
+                log.debug("the command for %s succeeded: %s", printable(path), outcome.describe())
+            succeeded.add(drop.id)
+        self._ledger.note_command(drop.id, DONE, row.tries)
+        return ""
+
+    def _run(self, drop: Delivered, path: str, size: int, lock_fd: int) -> Outcome:
+        raw = os.fsencode(path)
+        about = {
+            b"RELAY_BUCKET": self._bucket.encode(),
+            b"RELAY_KEY": drop.key.encode(),
+            b"RELAY_DROP_ID": drop.id.removesuffix(f"/{drop.key}").encode(),
+            b"RELAY_PATH": raw,
+            b"RELAY_SIZE": b"%d" % size,
+        }
+        top = self._folder.path
+        return self._command.run(os.path.join(os.fsencode(top), raw), top, about, lock_fd, self._cancelled.is_set)
+
+    def _note_failure(self, drop: Delivered, tries: int, outcome: Outcome) -> str:
+        self._ledger.note_command(drop.id, DUE, tries)
+        what = f"{printable(drop.key)}: its command failed, try {tries} of {self._command.tries}: {outcome.problem}"
+        if tries < self._command.tries:
+            raise TriedError(f"{what}: {outcome.describe()}", _delay(tries))
+        log.info("%s: %s", what, outcome.describe())
+        return f"{what}: {outcome.last_line()}"
+
+
+def _delay(tries: int) -> float:
+    return _FIRST_SECONDS * 2.0 ** min(tries - 1, 20)

@@ -1,0 +1,401 @@
+"""The command for each file: run until it succeeds, never beside itself, and no message is deleted before that."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline import pacing, poller
+from pipeline.command import Command
+from pipeline.drop import Drop, delivery_id
+from pipeline.hand import LONGEST_SECONDS
+from pipeline.ledger import DONE, DUE, NONE, Row
+from pipeline.ports import LaterError, PausedError
+from tests.unit.test_notice import body as event_body
+from tests.unit.test_notice import record
+from tests.unit.test_poller import Consume
+from tests.unit.test_uploader import DEADLINE, until
+
+TRIES = 3
+
+
+@dataclass
+class Rig:
+    """A consumer with a command, a script that notes each run: what it is to do stands in a file."""
+
+    side: Consume
+    root: Path
+
+    def does(self, script: str) -> None:
+        """From now on; $1 is the path."""
+        (self.root / "new").write_text(script + "\n")
+        (self.root / "new").rename(self.root / "script")
+
+    def runs(self) -> list[str]:
+        """What was run so far, as the names of the files."""
+        return self._lines("begun")
+
+    def ends(self) -> list[str]:
+        """What came to its end."""
+        return self._lines("ended")
+
+    def row(self, drop: Drop) -> Row:
+        row = self.side.landing.ledger.find(delivery_id(drop.id, drop.key.text))
+        assert row is not None
+        return row
+
+    def states(self, drop: Drop) -> tuple[str, int]:
+        return self.row(drop).command, self.row(drop).tries
+
+    def restart(self) -> None:
+        """The program ended and begins anew."""
+        self.side.poller.close(0)
+        self.side.landing = self.side.new_landing()
+        self.side.poller = self.side.new_poller()
+
+    def repeat(self, drop: Drop) -> None:
+        """The queue delivers its message again."""
+        self.side.queue.put(drop.key.text, {"drop_id": drop.id})
+
+    def receive(self) -> None:
+        self.side.receive()
+
+    def downloads(self) -> list[str]:
+        return self.side.journal.of("download")
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.root / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is tested in test_pacing."""
+    monkeypatch.setattr(pacing, "delay", lambda *_values: 0.0)
+
+
+both_ways = pytest.mark.parametrize("rig", ["by itself", "in a thread"], indirect=True)
+"""That a message can go: that of one small file, and that of all others."""
+
+
+@pytest.fixture
+def rig(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A consumer; its files go the way of small ones, unless a test is to go `both_ways`."""
+    if getattr(request, "param", "") == "in a thread":
+        monkeypatch.setattr(poller, "_SMALL", -1)
+    wrapper = f'echo "$RELAY_PATH" >> {tmp_path}/begun; cd {tmp_path}; . ./script; echo "$RELAY_PATH" >> ended'
+    side = Consume(tmp_path, command=Command(("/bin/sh", "-ec", wrapper, "sh"), DEADLINE, TRIES, 2))
+    rig = Rig(side, tmp_path)
+    rig.does(":")
+    yield rig
+    side.poller.close(0)
+
+
+@both_ways
+def test_the_message_is_deleted_only_after_the_command(rig: Rig) -> None:
+    """It finds the file under its name; that it is due is known from the first, and that it is done before the end."""
+    drop = rig.side.announce("d/a.csv", b"content")
+    rig.does(
+        f'test "$1" = "{rig.side.top}/d/a.csv"; test "$(cat "$1")" = content; echo "$RELAY_BUCKET $RELAY_KEY '
+        '$RELAY_DROP_ID $RELAY_SIZE" > said'
+    )
+    seen: list[tuple[str, int]] = []
+    rig.side.queue.before["delete"] = lambda _body: seen.append(rig.states(drop))
+    rig.side.receive()
+    assert (rig.root / "said").read_text() == f"relay in/d/a.csv {drop.id} 7\n"
+    assert seen == [(DONE, 0)]
+    assert rig.side.queue.bodies() == []
+    assert list((rig.side.top / ".relay/commands").iterdir()) == []
+
+
+@both_ways
+def test_a_failure_brings_the_message_back(rig: Rig) -> None:
+    """After growing pauses, without another download; what was tried is known after a restart."""
+    rig.does("exit 7")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.receive()
+    assert rig.states(drop) == (DUE, 1)
+    rig.side.clock.now += 4.9
+    assert rig.side.queue.visible() == 0
+    rig.side.clock.now += 0.1
+    assert rig.side.queue.visible() == 1
+    rig.restart()
+    rig.receive()
+    assert rig.states(drop) == (DUE, 2)
+    rig.side.clock.now += 9.9
+    assert rig.side.queue.visible() == 0
+    rig.does(":")
+    rig.side.drain()
+    assert rig.states(drop) == (DONE, 2)
+    assert rig.runs() == ["a.csv"] * 3
+    assert rig.downloads() == ["in/a.csv"]
+    assert rig.side.files() == {"a.csv": b"content"}
+
+
+def test_a_duplicate_of_what_is_done_runs_nothing(rig: Rig) -> None:
+    """It is only acknowledged; so is what arrived when no command was configured."""
+    command, rig.side.command = rig.side.command, None
+    rig.restart()
+    early = rig.side.announce("early", b"1")
+    rig.side.drain()
+    rig.side.command = command
+    rig.restart()
+    late = rig.side.announce("late", b"2")
+    rig.side.drain()
+    for drop in (early, late):
+        rig.repeat(drop)
+        rig.side.drain()
+    assert rig.runs() == ["late"]
+    assert rig.states(early) == (NONE, 0)
+    assert rig.side.queue.buried == []
+
+
+def test_what_always_fails_goes_to_the_dead_letters(rig: Rig) -> None:
+    """With the exit code and what it said last; once it is brought back it has all of its tries again."""
+    rig.does("echo first; echo 'no such customer\x1b' >&2; exit 9")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.side.drain()
+    ((message, reason),) = rig.side.queue.buried
+    assert message.body == "in/a.csv"
+    assert f"in/a.csv: its command failed, try {TRIES} of {TRIES}: exit code 9: no such customer\\x1b" in reason
+    assert rig.states(drop) == (DUE, 0)
+    assert rig.runs() == ["a.csv"] * TRIES
+    assert rig.side.files() == {"a.csv": b"content"}
+    rig.repeat(drop)
+    rig.side.drain()
+    assert rig.runs() == ["a.csv"] * TRIES * 2
+    assert len(rig.side.queue.buried) == 2
+    rig.does(":")
+    rig.repeat(drop)
+    rig.side.drain()
+    assert rig.states(drop) == (DONE, 0)
+    assert rig.downloads() == ["in/a.csv"]
+
+
+@pytest.mark.parametrize("error", [LaterError("throttled"), PausedError("no network")])
+def test_dead_letters_that_fail_run_nothing_again(rig: Rig, error: Exception) -> None:
+    """It had its tries; the message is kept until the dead letters have it."""
+    rig.does("exit 1")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.side.queue.trouble.queued["bury"].append(error)
+    rig.side.drain()
+    assert rig.runs() == ["a.csv"] * TRIES
+    assert len(rig.side.queue.buried) == 1
+    assert rig.states(drop) == (DUE, 0)
+
+
+def begun(rig: Rig, number: int = 1) -> None:
+    until(lambda: len(rig.runs()) == number)
+
+
+@both_ways
+def test_a_stop_is_no_failure(rig: Rig) -> None:
+    """A command that does not end in time is ended, its message given back; the next start runs it again."""
+    rig.does("exec sleep 60")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.side.poller.step(0, 0.0)
+    begun(rig)
+    rig.restart()
+    assert rig.side.queue.visible() == 1
+    assert rig.states(drop) == (DUE, 0)
+    rig.does(":")
+    rig.side.drain()
+    assert rig.states(drop) == (DONE, 0)
+    assert rig.downloads() == ["in/a.csv"]
+    assert rig.side.files() == {"a.csv": b"content"}
+
+
+def test_a_stop_waits_for_a_command(rig: Rig) -> None:
+    """As long as shutdownSeconds allow; what was not begun is not begun any more."""
+    rig.does("while [ ! -e go ]; do sleep 0.01; done")
+    drops = [rig.side.announce(f"f{number}", b"1") for number in range(4)]
+    rig.side.poller.step(0, 0.0)
+    begun(rig, 2)
+    until(lambda: all(rig.side.landing.ledger.find(delivery_id(drop.id, drop.key.text)) for drop in drops))
+    rig.side.poller._stopping.set()
+    (rig.root / "go").touch()
+    rig.side.poller.close(DEADLINE)
+    assert len(rig.ends()) == len(rig.runs()) == 2
+    assert sorted(rig.states(drop)[0] for drop in drops) == [DONE, DONE, DUE, DUE]
+    assert rig.side.queue.visible() == len(rig.side.queue.bodies()) == 2
+
+
+@both_ways
+def test_downloads_do_not_wait_for_commands(rig: Rig) -> None:
+    """Nothing of the transfer waits: as many files arrive as there is room for messages."""
+    rig.does("while [ ! -e go ]; do sleep 0.01; done")
+    for number in range(4):
+        rig.side.announce(f"f{number}", b"1")
+    rig.side.poller.step(0, 0.0)
+    until(lambda: len(rig.side.files()) == 4)
+    begun(rig, 2)
+    assert rig.ends() == []
+    (rig.root / "go").touch()
+    until(rig.side.poller.idle)
+    assert sorted(rig.ends()) == ["f0", "f1", "f2", "f3"]
+
+
+def test_two_pollers_never_run_it_beside_each_other(rig: Rig) -> None:
+    """Whoever finds that it runs gives the message back, with delay, and does not take it for done."""
+    rig.does("while [ ! -e go ]; do sleep 0.01; done")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.side.poller.step(0, 0.0)
+    begun(rig)
+    first, rig.side.landing = rig.side.poller, rig.side.new_landing()
+    rig.side.poller = rig.side.new_poller()
+    rig.repeat(drop)
+    rig.receive()
+    assert len(rig.side.queue.bodies()) == 2
+    assert rig.side.queue.visible() == 0
+    (rig.root / "go").touch()
+    until(first.idle)
+    rig.side.drain()
+    assert rig.runs() == ["a.csv"]
+    assert rig.downloads() == ["in/a.csv"]
+    first.close(DEADLINE)
+
+
+def test_who_waited_for_the_lock_looks_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another poller was done between the first look and the lock."""
+    rig.does("exit 1")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.receive()
+    assert rig.side.poller._processing is not None
+    locks = rig.side.poller._processing._locks
+    original = locks.hold
+
+    def hold(drop_id: str) -> object:
+        rig.side.landing.ledger.note_command(drop_id, DONE, 1)
+        return original(drop_id)
+
+    monkeypatch.setattr(locks, "hold", hold)
+    rig.side.drain()
+    assert rig.runs() == ["a.csv"]
+    assert rig.states(drop) == (DONE, 1)
+
+
+@pytest.mark.parametrize("instead", [":", 'mkdir "$1"', 'ln -s /etc "$1"'])
+def test_a_file_that_was_taken_counts_as_done(rig: Rig, instead: str) -> None:
+    """By a person, or by the command itself before it failed: it is not run for what is not there."""
+    rig.does(f'rm "$1"; {instead}; exit 1')
+    drop = rig.side.announce("a.csv", b"content")
+    rig.side.drain()
+    assert rig.runs() == ["a.csv"]
+    assert rig.states(drop) == (DONE, 1)
+    assert rig.side.queue.buried == []
+    assert rig.downloads() == ["in/a.csv"]
+
+
+@both_ways
+def test_what_lay_there_already_gets_its_command(rig: Rig) -> None:
+    """A consumer that lost its ledger has the content; whether its command succeeded nobody knows any more."""
+    (rig.side.top / "a.csv").write_bytes(b"content")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.side.drain()
+    assert rig.runs() == ["a.csv"]
+    assert rig.states(drop) == (DONE, 0)
+    assert rig.side.files() == {"a.csv": b"content"}
+
+
+def test_another_version_gets_its_own(rig: Rig) -> None:
+    """With the name that it has here."""
+    for body in (b"one", b"two"):
+        rig.side.announce("a.csv", body)
+        rig.side.drain()
+    assert rig.runs() == ["a.csv", "a-Version-2.csv"]
+
+
+def test_a_command_that_is_missing_pauses_the_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is held and no try is counted; once it is there the file goes on."""
+    program = tmp_path / "program"
+    side = Consume(tmp_path, command=Command((str(program),), DEADLINE, TRIES, 1))
+    drop = side.announce("a.csv", b"content")
+    shut: list[Exception] = []
+
+    def mend(error: Exception) -> None:
+        shut.append(error)
+        program.write_text("#!/bin/sh\nexit 0\n")
+        program.chmod(0o700)
+
+    monkeypatch.setattr(side.poller.gate, "shut", mend)
+    side.receive()
+    assert [type(error) for error in shut] == [PausedError]
+    assert str(program) in str(shut[0])
+    row = side.landing.ledger.find(delivery_id(drop.id, drop.key.text))
+    assert row is not None
+    assert (row.command, row.tries) == (DONE, 0)
+    assert side.journal.of("received") == ["in/a.csv"]
+    side.poller.close(0)
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), OSError(errno.ENOSPC, "full")])
+def test_what_succeeded_is_not_run_again_where_the_ledger_fails(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The side pauses, and tells the ledger later."""
+    drop = rig.side.announce("a.csv", b"content")
+    ledger, failures = rig.side.landing.ledger, [error] * 2
+    original = ledger.note_command
+
+    def note(drop_id: str, command: str, tries: int) -> None:
+        if failures:
+            raise failures.pop()
+        original(drop_id, command, tries)
+
+    monkeypatch.setattr(ledger, "note_command", note)
+    rig.receive()
+    assert rig.states(drop) == (DONE, 0)
+    assert rig.runs() == ["a.csv"]
+    assert rig.side.queue.bodies() == []
+
+
+def test_each_file_of_a_message_has_its_command(rig: Rig) -> None:
+    """The message is deleted when all succeeded; those that did are not run again for the others."""
+    rig.does('test "$RELAY_PATH" != b || test -e go')
+    for name in "ab":
+        rig.side.store.put(f"in/{name}", name.encode())
+    entity = {"bucket": {"name": "relay"}}
+    rig.side.queue.put(
+        event_body(*(record(f"in/{name}", s3={**entity, "object": {"key": f"in/{name}"}}) for name in "ab"))
+    )
+    rig.receive()
+    assert len(rig.side.queue.bodies()) == 1
+    (rig.root / "go").touch()
+    rig.side.drain()
+    assert (rig.runs(), rig.ends()) == (["a", "b", "b"], ["a", "b"])
+
+
+def test_a_delay_is_one_that_sqs_allows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it failed."""
+    rig.does("exit 1")
+    rig.side.announce("a.csv", b"content")
+    monkeypatch.setattr("pipeline.processing._FIRST_SECONDS", 1e9)
+    rig.receive()
+    rig.side.clock.now += LONGEST_SECONDS - 60
+    assert rig.side.queue.visible() == 0
+    rig.side.clock.now += 60
+    assert rig.side.queue.visible() == 1
+
+
+def test_no_command_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a thread, nor a folder, nor a look into the ledger."""
+    side = Consume(tmp_path)
+    finds: list[str] = []
+    original = side.landing.ledger.find
+
+    def find(drop_id: str) -> Row | None:
+        finds.append(drop_id)
+        return original(drop_id)
+
+    monkeypatch.setattr(side.landing.ledger, "find", find)
+    side.announce("a.csv", b"content")
+    side.receive()
+    assert side.queue.bodies() == []
+    assert len(finds) == 1
+    assert not (side.top / ".relay/commands").exists()
+    side.poller.close(0)
