@@ -24,6 +24,7 @@ class ReadLedger:
             self._base = _open(path)
             self._schema = self._base.execute("PRAGMA user_version").fetchone()[0]
             known = 1 <= self._schema <= SCHEMA
+            self._done = "state = 'delivered'" + (" AND command <> 'due'" if self._schema >= 2 else "")
             if known:
                 self.has("")
         if not known:
@@ -38,18 +39,18 @@ class ReadLedger:
         self._base.close()
 
     def has(self, drop_id: str) -> bool:
-        """Whether a drop was delivered. Not while it is `publishing`: that is not done."""
-        return self._any("drop_id = ? AND state = 'delivered'", drop_id)
+        """Whether a drop was delivered, and its command, if there is one, done."""
+        return self._any(f"drop_id = ? AND {self._done}", drop_id)
 
     def held_by_another(self, name: str, drop_id: str) -> bool:
         """Whether any other drop was given this name."""
         return self._any("name = ? AND drop_id <> ?", name, drop_id)
 
     def keys(self) -> Iterator[tuple[str, int]]:
-        """The key of each delivered drop, and when that was noted, in seconds since the epoch; 0: it does not say."""
+        """The key of each such drop, and when that was noted, in seconds since the epoch; 0: it does not say."""
         noted = "noted" if self._schema >= 2 else "0"
         with self._explained():
-            yield from self._base.execute(f"SELECT {_KEY}, {noted} FROM drops WHERE state = 'delivered'")  # noqa: S608  # constants
+            yield from self._base.execute(f"SELECT {_KEY}, {noted} FROM drops WHERE {self._done}")  # noqa: S608  # constants
 
     def _any(self, condition: str, *values: str) -> bool:
         with self._explained():

@@ -13,7 +13,7 @@ from app_properties import Settings
 from aws_util import Aws
 from pipeline.landing import LEDGER
 from pipeline.ledger import DUE, Ledger
-from pipeline.names import is_of_soak
+from pipeline.names import is_of_program
 from pipeline.ports import Listed, Message, ObjectStore, RelayError
 from pipeline.undelivered import look_at, message_of, send_all
 
@@ -60,7 +60,7 @@ def _candidates(settings: Settings, store: ObjectStore) -> Iterator[Listed]:
         if time.monotonic() - said >= _PROGRESS_SECONDS:
             said = time.monotonic()
             log.info("repairing the queue of the embedded server: looked at %d objects", looked)
-        if not is_of_soak(folder, listed.key):
+        if not is_of_program(folder, listed.key):
             yield listed
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.folders import Folder, is_regular
 from pipeline.ledgers import Ledgers, ReadLedger
-from pipeline.names import encode_path, is_of_soak
+from pipeline.names import encode_path, flat_name, is_of_program
 from pipeline.ports import Listed, ObjectStore, RelayError
 from pipeline.undelivered import Stored, look_at
 
@@ -69,7 +69,7 @@ class Reconciliation:
                 yield listed
 
     def _by_listing(self, listed: Listed) -> Fate | None:
-        if is_of_soak(self._rules.folder, listed.key):
+        if is_of_program(self._rules.folder, listed.key):
             return Fate.FOREIGN
         if listed.modified > self._rules.until:
             return Fate.YOUNG
@@ -92,11 +92,14 @@ class Reconciliation:
 class Inbox:
     """DownloadedFromS3 as it lies there, for drops that no ledger knows; nothing is made in it."""
 
-    def __init__(self, path: Path | None, ledger: ReadLedger | None, checksum: Callable[[int], str]) -> None:
+    def __init__(
+        self, path: Path | None, ledger: ReadLedger | None, checksum: Callable[[int], str], *, flat: bool = False
+    ) -> None:
         """`path`: None on a machine that has none; `ledger`: its own, if it has one.
 
-        `checksum` computes the CRC64NVME of an open file.
+        `checksum` computes the CRC64NVME of an open file; `flat`: files lie there without the folders of their paths.
         """
+        self._flat = flat
         self._folder = Folder(path) if path and path.is_dir() else None
         self._ledger, self._checksum = ledger, checksum
 
@@ -108,6 +111,7 @@ class Inbox:
     def holds(self, stored: Stored) -> bool:
         """Whether the content lies under its path, and is not that of another drop which was given this path."""
         path, size, checksum = stored.origin.path, stored.object.size, stored.origin.crc64nvme
+        path = flat_name(path) if self._flat else path
         if self._folder is None or checksum is None:
             return False
         if self._ledger and self._ledger.held_by_another(encode_path(path), stored.delivery_id):

@@ -55,7 +55,8 @@ def _reconcile(context: Context, asked: ReconcileOptions) -> bool:
         log.info("bucket       s3://%s/%s", settings.aws_s3_bucket, settings.aws_s3_folder)
         own, ledgers = _ledgers(settings, asked)
         stack.callback(ledgers.close)
-        inbox = Inbox(settings.downloaded if settings.folder_for_downloaded_files else None, own, crc64nvme)
+        folder = settings.downloaded if settings.folder_for_downloaded_files else None
+        inbox = Inbox(folder, own, crc64nvme, flat=settings.folder_layout == "flat")
         stack.callback(inbox.close)
         queue = _queue(aws, asked)
         store = aws.store(settings.own_folder / "multipart", 4, writes=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import SCHEMA, Ledger, Row
+from pipeline.ledger import DONE, DUE, SCHEMA, Ledger, Row
 from pipeline.ledgers import Ledgers, ReadLedger
 from pipeline.ports import EXIT_CONFIG, StartupError
 
@@ -53,6 +53,23 @@ def test_several_ledgers_are_one(tmp_path: Path) -> None:
     assert read.has("z/in/c")
     for ledger in (one, two, read):
         ledger.close()
+
+
+def test_a_drop_whose_command_is_due_is_not_done(tmp_path: Path) -> None:
+    """Its message is what would have it run: without one nothing does."""
+    ledger = Ledger(tmp_path / "one", durable=False)
+    ledger.begin([Row("x/in/a", "t", "a", "publishing", DUE)])
+    ledger.deliver(["x/in/a"])
+    read = Ledgers([ReadLedger(tmp_path / "one")])
+    assert not read.has("x/in/a")
+    assert not read.had_since("in/a", 0)
+    read.close()
+    ledger.note_command("x/in/a", DONE, 0)
+    read = Ledgers([ReadLedger(tmp_path / "one")])
+    assert read.has("x/in/a")
+    assert read.had_since("in/a", 0)
+    ledger.close()
+    read.close()
 
 
 def test_a_key_was_had_since_its_object_was_stored(tmp_path: Path) -> None:

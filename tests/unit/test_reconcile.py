@@ -154,13 +154,13 @@ def test_many_are_looked_at_together_and_none_far_ahead() -> None:
     assert seen == sorted(seen) == read
 
 
-def is_held(tmp_path: Path, key: str, body: bytes, own: Ledgers | None = None) -> bool:
+def is_held(tmp_path: Path, key: str, body: bytes, own: Ledgers | None = None, *, flat: bool = False) -> bool:
     store = FakeStore()
     put(store, key, body)
     [(_, stored)] = look_at(store, "in", store.listed("in/"))
     assert isinstance(stored, Stored)
     reader = ReadLedger(tmp_path / "ledger") if own else None
-    inbox = Inbox(tmp_path / "DownloadedFromS3", reader, crc64nvme)
+    inbox = Inbox(tmp_path / "DownloadedFromS3", reader, crc64nvme, flat=flat)
     try:
         return inbox.holds(stored)
     finally:
@@ -186,6 +186,15 @@ def test_a_file_is_held_with_its_content(tmp_path: Path) -> None:
         ("b", b""),
     ):
         assert not is_held(tmp_path, f"in/{key}", body), key
+
+
+def test_a_flat_folder_holds_it_by_its_last_name(tmp_path: Path) -> None:
+    """As it would be given it there."""
+    folder = tmp_path / "DownloadedFromS3"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"content")
+    assert is_held(tmp_path, "in/sub/a", b"content", flat=True)
+    assert not is_held(tmp_path, "in/sub/a", b"content")
 
 
 def test_a_file_of_another_drop_is_not_held(tmp_path: Path) -> None:
