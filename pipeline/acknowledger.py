@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline import pacing
 from pipeline.batcher import Batcher
+from pipeline.groups import Groups
 from pipeline.hand import Hand, Held
 from pipeline.names import printable
 from pipeline.ports import QUEUE_BATCH, MessageQueue, ReceiptError, Received, RelayError
@@ -27,15 +28,15 @@ class Acknowledger:
         self,
         queue: MessageQueue,
         hand: Hand,
+        groups: Groups,
         keep_message: Callable[[Received, str], None],
-        ended: Callable[[Held], None],
         hurry: threading.Event,
     ) -> None:
         """`keep_message` keeps a hopeless message, with its reason, where the queue has no dead letters.
 
-        `ended` is told of each that is no longer in hand; `hurry` ends the waits between two tries.
+        `hurry` ends the waits between two tries.
         """
-        self._queue, self._hand, self._keep_message, self._ended, self._hurry = queue, hand, keep_message, ended, hurry
+        self._queue, self._groups, self._keep_message, self._hurry = queue, groups, keep_message, hurry
         self._lock = threading.Lock()
         self._passed_over, self._was_tested = 0, False
         self._batcher: Batcher[Held, None] = Batcher(
@@ -44,6 +45,7 @@ class Acknowledger:
 
     def submit(self, held: Held) -> None:
         """Delete a message, soon."""
+        self._groups.settled(held)  # before it may be let go, with what waits for it
         self._batcher.submit(held)
 
     def bury(self, message: Received, reason: str) -> None:
@@ -53,6 +55,7 @@ class Acknowledger:
         else:
             self._keep_message(message, reason)
             log.error("to FailedMessages: %s", reason)
+        log.debug("what can never succeed: %s", printable(message.body[:200]))
 
     def pass_over(self, events: Sequence[str]) -> None:
         """Count, and tell of, what a message said that brings no file: it is deleted as any other."""
@@ -79,8 +82,7 @@ class Acknowledger:
         except Exception:
             log.exception("an error of the program; messages that were settled come again, and are recognised")
         for held in batch:
-            self._hand.let_go(held)
-            self._ended(held)
+            self._groups.let_go(held)
         return [None] * len(batch)
 
     def _try(self, batch: Sequence[Held], attempt: int) -> list[Held]:

@@ -65,19 +65,19 @@ class Hand:
             held.done = True
             self._drop(held)
 
-    def give_back(self, held: Held, seconds: float) -> None:
-        """Stop holding a message and show it to the next taker after so many seconds."""
+    def give_back(self, held: Held, seconds: float, *followers: Held) -> None:
+        """Stop holding a message, and others with it, and show them to the next taker after so many seconds."""
         with self._changed:
-            if held.done:
-                return
-            held.done = True
-            self._drop(held)
-        if held.lost:
-            return
-        try:
-            self._queue.extend([held.message.receipt], max(0, int(min(seconds, held.last - time.monotonic()))))
-        except RelayError as error:
-            log.info("a message comes back only when its visibility ends: %s", error)
+            ours = [each for each in (held, *followers) if not each.done]
+            for each in ours:
+                each.done = True
+                self._drop(each)
+        longest = min((each.last for each in ours), default=0.0) - time.monotonic()
+        for receipts in batches(each.message.receipt for each in ours if not each.lost):
+            try:
+                self._queue.extend(receipts, max(0, int(min(seconds, longest))))
+            except RelayError as error:
+                log.info("%d messages come back only when their visibility ends: %s", len(receipts), error)
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.message.receipt, None)
@@ -86,8 +86,8 @@ class Hand:
 
     def give_all_back(self) -> None:
         """Show whatever is still held to the next taker at once; nobody here may publish it any more."""
-        for held in list(self._held.values()):
-            self.give_back(held, 0)
+        if everything := list(self._held.values()):
+            self.give_back(everything[0], 0, *everything[1:])
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait until every message is settled; whether that came true in time."""

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from pipeline import pacing
 from pipeline.acknowledger import Acknowledger
 from pipeline.folders import Folder, trouble_in
+from pipeline.groups import Groups
 from pipeline.hand import Hand, Held
 from pipeline.names import printable
 from pipeline.pacing import Gate, Summary
@@ -35,22 +36,21 @@ class Handling:
     def __init__(
         self,
         hand: Hand,
+        groups: Groups,
         acknowledger: Acknowledger,
         folder: Folder,
         gate: Callable[[], Gate],
-        ended: Callable[[Held], None],
         stopping: threading.Event,
     ) -> None:
-        """`folder` is what is written to; `ended` is told of each message that is no longer in hand."""
-        self._hand, self._acknowledger, self._folder = hand, acknowledger, folder
-        self._gate, self._ended, self._stopping = gate, ended, stopping
+        """`folder` is what is written to."""
+        self._hand, self._groups, self._acknowledger = hand, groups, acknowledger
+        self._folder, self._gate, self._stopping = folder, gate, stopping
         self._no_room = Summary(log)
 
     def submit(self, pool: Executor, held: Held, work: Callable[[], None], error: Exception | None = None) -> None:
         """Have a thread do `work`, at whose end the message is handed on; `error` is what came of it before."""
         if self._stopping.is_set():
-            self._hand.give_back(held, 0)
-            self._ended(held)
+            self._groups.give_back(held, 0)
         else:
             pool.submit(self._handle, held, work, error)
 
@@ -58,20 +58,17 @@ class Handling:
         try:
             self._settle(held, work, error)
         except CancelledError:
-            self._hand.give_back(held, 0)
+            self._groups.give_back(held, 0)
         except ReceiptError as problem:
             log.info("%s", problem)
-            self._hand.let_go(held)
+            self._groups.let_go(held)
         except RelayError as problem:
             missing = isinstance(problem, MissingError)
             log.warning("%sthe message goes back: %s", "not there yet, " if missing else "", problem)
-            self._hand.give_back(held, _pause(problem, held.message.receive_count))
+            self._groups.give_back(held, _pause(problem, held.message.receive_count))
         except Exception:
             log.exception("an error of the program; the message goes back: %s", printable(held.message.body[:200]))
-            self._hand.give_back(held, 30)
-        else:
-            return
-        self._ended(held)
+            self._groups.give_back(held, 30)
 
     def _settle(self, held: Held, work: Callable[[], None], error: Exception | None) -> None:
         """While the whole side has to wait, the message is held."""

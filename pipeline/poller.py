@@ -12,6 +12,7 @@ from pipeline.acceptance import Acceptance
 from pipeline.acknowledger import Acknowledger
 from pipeline.batcher import Batcher
 from pipeline.command import Command
+from pipeline.groups import Groups
 from pipeline.hand import Hand, Held
 from pipeline.handling import Handling
 from pipeline.landing import Arrival, Landing
@@ -67,17 +68,18 @@ class Poller:
         self._slots = threading.Semaphore(concurrency)
         self._room, self._waiting = room, waiting
         self._stopping, self._cancelled = threading.Event(), threading.Event()
-        self._acknowledger = Acknowledger(queue, self._hand, keep_message, self._ended, self._cancelled)
+        self._groups = Groups(self._hand, self._start, self._slots.release)
+        self._acknowledger = Acknowledger(queue, self._hand, self._groups, keep_message, self._cancelled)
         self.gate = Gate()
         self._handling = Handling(
-            self._hand, self._acknowledger, landing.folder, lambda: self.gate, self._ended, self._stopping
+            self._hand, self._groups, self._acknowledger, landing.folder, lambda: self.gate, self._stopping
         )
         self._processing = (
             Processing(command, landing, store.bucket, self._handling, self._acknowledger, self._cancelled)
             if command
             else None
         )
-        self._receiver = Receiver(queue, self._slots, lambda: self.gate, self._start)
+        self._receiver = Receiver(queue, self._slots, lambda: self.gate, self._groups.take)
 
     def step(self, wait: int, idle: float) -> int | None:
         """Receive what there is room for, waiting up to `wait` seconds; how many, None if it could not ask."""
@@ -114,9 +116,8 @@ class Poller:
         self._acknowledger.close()
         self._hand.close()
 
-    def _start(self, message: Received) -> None:
+    def _start(self, held: Held) -> None:
         """Begin the download of a small file, or give the message to a thread."""
-        held = self._hand.take(message)
         if self._stopping.is_set():
             return self._to_thread(held)
         try:
@@ -241,6 +242,3 @@ class Poller:
             return
         name = stored.key if self._acceptance.says(stored.key, path) else f"{stored.key} → {path}"
         log.info("received  %s  %s  %.2f s", name, human_size(stored.size), time.monotonic() - started)
-
-    def _ended(self, _held: Held) -> None:
-        self._slots.release()

@@ -149,6 +149,8 @@ class Received:
     receive_count: int = 1
     group: str = ""
     """Of a FIFO queue: messages of one group are to be worked on one after the other."""
+    sent_ms: int = 0
+    """When the queue accepted it, by its own clock, in milliseconds since the epoch."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ class Receiver:
         queue: MessageQueue,
         slots: threading.Semaphore,
         gate: Callable[[], Gate],
-        start: Callable[[Received], None],
+        start: Callable[[list[Received]], None],
     ) -> None:
-        """`slots`: room for messages in hand, which whoever ends one gives back; `start` begins to work on one."""
+        """`slots`: room for messages in hand, which whoever ends one gives back; `start` begins to work on some."""
         self._queue, self._slots, self._gate, self._start = queue, slots, gate, start
         self._pool = ThreadPoolExecutor(_MORE_CALLS, "receive")
         self._more_waiting = False  # any thread's last answer: no harm if one is a moment late to hear of it
@@ -43,8 +43,7 @@ class Receiver:
 
     def hand_over(self, messages: list[Received] | None, room: int) -> None:
         """Begin to work on what came, and give back the room that it does not need."""
-        for message in messages or ():
-            self._start(message)
+        self._start(messages or [])
         if unused := room - len(messages or ()):
             self._slots.release(unused)
 

@@ -37,6 +37,7 @@ from pipeline.ports import (
 )
 
 KEY_BYTES, METADATA_BYTES, BODY_BYTES, ATTRIBUTES, BATCH = 1024, 2048, 1024 * 1024, 10, 10
+DEDUPLICATION_SECONDS = 300
 # What XML 1.0 cannot carry, SQS refuses.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -305,10 +306,16 @@ class _Waiting:
     visible_at: float = 0.0
     receipt: str = ""
     count: int = 0
+    group: str = ""
+    sent_ms: int = 0
 
 
 class FakeQueue:
-    """One queue in memory; see ports.MessageQueue. Its clock is the test's: receipts age as that one goes."""
+    """One queue in memory; see ports.MessageQueue. Its clock is the test's: receipts age as that one goes.
+
+    With `fifo` it keeps the order of each group: nothing of a group is handed out while one of it is in flight, unless
+    by the same answer; of messages with one deduplication id it takes the first within five minutes.
+    """
 
     def __init__(
         self,
@@ -317,6 +324,7 @@ class FakeQueue:
         visibility: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         dead_letters: bool = True,
+        fifo: bool = False,
     ) -> None:
         self.journal = journal or Journal()
         self.trouble = Trouble()
@@ -326,6 +334,9 @@ class FakeQueue:
         """The outcome of one message of a batch, by operation ("send", "delete", "extend") and body."""
         self.buried: list[tuple[Received, str]] = []
         self._visibility, self._clock, self._dead_letters = visibility, clock, dead_letters
+        self._fifo = fifo
+        self._accepted: dict[str, float] = {}
+        """Deduplication id → when a FIFO queue took it."""
         self._messages: list[_Waiting] = []
         self._gone: set[str] = set()
         self._changed = threading.Condition()
@@ -376,13 +387,15 @@ class FakeQueue:
         """See ports.MessageQueue."""
         self.trouble.strike("depth")
         with self._changed:
-            visible, held = len(self._visible()), len(self._messages)
+            now, held = self._clock(), len(self._messages)
+            visible = sum(message.visible_at <= now for message in self._messages)
         return Depth(visible, held - visible, 0, len(self.buried) if self._dead_letters else None)
 
-    def put(self, body: str, attributes: Mapping[str, str] | None = None) -> None:
+    def put(self, body: str, attributes: Mapping[str, str] | None = None, group: str = "") -> None:
         """A message of somebody else, whatever is in it."""
         with self._changed:
-            self._messages.append(_Waiting(f"m-{next(self._numbers)}", body, dict(attributes or {})))
+            number, now_ms = next(self._numbers), int(self._clock() * 1000)
+            self._messages.append(_Waiting(f"m-{number}", body, dict(attributes or {}), group=group, sent_ms=now_ms))
             self._changed.notify_all()
 
     def bodies(self) -> list[str]:
@@ -408,21 +421,34 @@ class FakeQueue:
     def _accept(self, message: Message) -> RelayError | None:
         if refused := self.refuse("send", message.body) or _invalid(message):
             return refused
+        if self._fifo and self._has_had(message.unique or str(message.attributes["drop_id"])):
+            return None
         self.before.get("accept", _nothing)(message.body)
-        self.put(message.body, {name: str(value) for name, value in message.attributes.items()})
+        self.put(message.body, {name: str(value) for name, value in message.attributes.items()}, message.group)
         self.journal.add("accepted", message.body)
         return None
 
+    def _has_had(self, unique: str) -> bool:
+        with self._changed:
+            now = self._clock()
+            had = self._accepted.get(unique, float("-inf")) > now - DEDUPLICATION_SECONDS
+            if not had:
+                self._accepted[unique] = now
+            return had
+
     def _visible(self) -> list[_Waiting]:
         now = self._clock()
-        return [message for message in self._messages if message.visible_at <= now]
+        locked = {message.group for message in self._messages if message.visible_at > now} if self._fifo else set()
+        return [message for message in self._messages if message.visible_at <= now and message.group not in locked]
 
     def _hand_out(self, message: _Waiting) -> Received:
         message.visible_at = self._clock() + self._visibility
         message.count += 1
         message.receipt = f"{message.id}/{message.count}"
         self.journal.add("received", message.body)
-        return Received(message.id, message.receipt, message.body, dict(message.attributes), message.count)
+        group = message.group if self._fifo else ""
+        attributes, count, sent_ms = dict(message.attributes), message.count, message.sent_ms
+        return Received(message.id, message.receipt, message.body, attributes, count, group, sent_ms)
 
     def _delete(self, receipt: str) -> RelayError | None:
         with self._changed:

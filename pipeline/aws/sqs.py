@@ -2,7 +2,9 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
@@ -70,7 +72,7 @@ class Queue:
                 WaitTimeSeconds=min(wait, LONG_POLL_SECONDS),
                 VisibilityTimeout=self._visibility,
                 MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId", "SentTimestamp"],
             )
         return [_received(message) for message in answer.get("Messages", [])]
 
@@ -105,6 +107,14 @@ class Queue:
             log.warning("%s", error)
             return False
         return True
+
+    def now_ms(self) -> int:
+        """The end of the second that it is by the clock of SQS, or, where its answer has no date, by ours."""
+        with translated(f"ask {self.url} for the time"):
+            answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        seconds = parsedate_to_datetime(date).timestamp() if date else time.time()
+        return (int(seconds) + 1) * 1000
 
     def depth(self) -> Depth:
         """See ports.MessageQueue."""
@@ -246,4 +256,5 @@ def _received(message: Mapping[str, Any]) -> Received:
         attributes,
         int(system.get("ApproximateReceiveCount", 1)),
         system.get("MessageGroupId", ""),
+        int(system.get("SentTimestamp", 0)),
     )

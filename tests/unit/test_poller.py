@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id
 from pipeline.folders import Folder
 from pipeline.landing import Arrival, Landing
 from pipeline.ledger import DUE, NONE
-from pipeline.names import key_for
+from pipeline.names import key_for, printable
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
 from pipeline.poller import Poller
@@ -55,6 +56,7 @@ class Consume:
         *,
         dead_letters: bool = True,
         folder: str = "in",
+        fifo: bool = False,
         command: Command | None = None,
         **rules: bool,
     ) -> None:
@@ -65,7 +67,7 @@ class Consume:
         (root / "FailedMessages").mkdir()
         self.clock, self.journal = Clock(), Journal()
         self.store = FakeStore(journal=self.journal)
-        self.queue = FakeQueue(self.journal, visibility=60, clock=self.clock, dead_letters=dead_letters)
+        self.queue = FakeQueue(self.journal, visibility=60, clock=self.clock, dead_letters=dead_letters, fifo=fifo)
         self.command = command
         self.landing = self.new_landing()
         self.poller = self.new_poller()
@@ -104,7 +106,7 @@ class Consume:
         )
         message = encode(notice, "key", EVENT)
         attributes = {name: str(value) for name, value in {**message.attributes, **(said or {})}.items()}
-        self.queue.put(message.body, attributes)
+        self.queue.put(message.body, attributes, message.group)
         return drop
 
     def receive(self) -> int | None:
@@ -349,8 +351,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("body", "said"), HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_message_makes_no_request(consume: Consume, body: str, said: dict[str, str]) -> None:
-    """Another bucket, another prefix, no plain path, nothing known: never asked for, kept with the reason."""
+def test_a_hostile_message_makes_no_request(
+    consume: Consume, body: str, said: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another bucket, another prefix, no plain path, nothing known: never asked for, kept with the reason.
+
+    Its first 200 characters are in the log.
+    """
+    caplog.set_level(logging.DEBUG)
     consume.store.put("in/a", b"bait")
     consume.queue.put(body, said)
     consume.receive()
@@ -358,6 +366,7 @@ def test_a_hostile_message_makes_no_request(consume: Consume, body: str, said: d
     assert len(consume.queue.buried) == 1
     assert consume.queue.bodies() == []
     assert consume.files() == {}
+    assert f"what can never succeed: {printable(body[:200])}\n" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", ".relay/ledger.sqlite3", "a\0", "x" * 256, "", "a//b"])

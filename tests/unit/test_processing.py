@@ -240,6 +240,20 @@ def test_downloads_do_not_wait_for_commands(rig: Rig) -> None:
     assert sorted(rig.ends()) == ["f0", "f1", "f2", "f3"]
 
 
+@both_ways
+def test_a_fifo_queue_has_its_commands_in_order(rig: Rig) -> None:
+    """The next file of a folder neither arrives nor has its command before that of the one before it succeeded."""
+    rig.side.queue._fifo = True
+    rig.does('test -e go || test "$1" = "${1%a}"')
+    for name in "abc":
+        rig.side.announce(f"d/{name}", b"1")
+    rig.receive()
+    assert rig.side.files().keys() == {"d/a"}
+    (rig.root / "go").touch()
+    rig.side.drain()
+    assert rig.ends() == ["d/a", "d/b", "d/c"]
+
+
 def test_two_pollers_never_run_it_beside_each_other(rig: Rig) -> None:
     """Whoever finds that it runs gives the message back, with delay, and does not take it for done."""
     rig.does("while [ ! -e go ]; do sleep 0.01; done")
