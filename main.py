@@ -48,7 +48,7 @@ def _open_log(settings: app_properties.Settings) -> None:
 
 def _greet(options: argparse.Namespace, job: plan.Job) -> None:
     log = logging.getLogger("relay")
-    work = f"Mode {options.mode}" if options.mode else "reconcile"
+    work = f"Mode {options.mode}" if options.mode else "redrive" if options.redrive else "reconcile"
     log.info("folder relay %s, %s, %s", VERSION, work, options.config)
     for key, place in {"logFilePath": job.settings.log_file, **job.folders}.items():
         log.info("%-26s %s", key, place)

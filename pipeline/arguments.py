@@ -31,12 +31,15 @@ def read(arguments: Sequence[str], about: str, version: str, config: Path) -> ar
     parser.add_argument("-Mode", "--mode", type=int, choices=(1, 2, 3, 4), help="1 ingest, 2 consume, 3 both, 4 soak")
     parser.add_argument("--config", type=Path, default=config, help="default: %(default)s")
     parser.add_argument("--once", action="store_true", help="do what is there, then end; Modes 1 to 3")
+    parser.add_argument("--redrive", action="store_true", help="without a mode: send dead letters back to the queue")
     parser.add_argument("--version", action="version", version=version)
     _add_reconcile(parser)
     soak.add_arguments(parser)
     found = parser.parse_args(arguments)
     _check_reconcile(parser, found)
-    if found.mode is None and not found.reconcile:
+    if found.redrive and (found.mode is not None or found.once or found.reconcile):
+        parser.error("--redrive stands without -Mode, --once and --reconcile; it runs beside the program")
+    if found.mode is None and not (found.reconcile or found.redrive):
         parser.print_help()
         parser.exit(2)
     if found.mode == SOAK_MODE and found.once:

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pipeline.kernel import fsync_path
 from pipeline.ports import Received
@@ -20,3 +21,21 @@ def keep_message(folder: Path, message: Received, reason: str) -> None:
         os.fsync(file.fileno())
     temp.replace(final)  # the same message again: the same content
     fsync_path(folder)
+
+
+def kept_messages(folder: Path) -> list[Path]:
+    """The files in FOLDER that may be messages which were kept."""
+    return sorted(path for path in folder.glob("*.json") if path.is_file())
+
+
+def read_message(path: Path) -> Received:
+    """What `keep_message` wrote. OSError: it cannot be read; ValueError: it is something else, or damaged."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = Received(record["id"], "", record["body"], record["attributes"], group=record.get("group", ""))
+        texts = [found.id, found.body, found.group, *found.attributes, *found.attributes.values()]
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("id, body, group and attributes are not all texts")
+    return found

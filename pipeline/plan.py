@@ -41,7 +41,10 @@ class Job:
 def prepare(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
     """All that has to be true before a process starts. StartupError, EmbeddedAwsError: it is not."""
     if asked.reconcile:
-        return _reconcile(asked, settings, logging_conf)
+        wish = ReconcileOptions(asked.apply, tuple(asked.ledger), asked.accept_copies)
+        return _beside(settings, logging_conf, "reconcile", wish)
+    if asked.redrive:
+        return _beside(settings, logging_conf, "redrive")
     if asked.mode != SOAK_MODE:
         return _relay(asked, settings, logging_conf)
     soak = options.read(asked)
@@ -105,11 +108,10 @@ def _cleanup(asked: options.SoakOptions, settings: Settings, logging_conf: Path)
     return Job(settings, {}, _services(context), [[_side("cleanup", context, tuple(left))]])
 
 
-def _reconcile(asked: argparse.Namespace, settings: Settings, logging_conf: Path) -> Job:
-    """Look for what was never delivered; it locks nothing, so that it runs beside the program."""
-    wish = ReconcileOptions(asked.apply, tuple(asked.ledger), asked.accept_copies)
+def _beside(settings: Settings, logging_conf: Path, name: str, *work: object) -> Job:
+    """One process that ends. It locks nothing: it runs beside the program."""
     context = Context(settings, logging_conf, _embedded(settings))
-    return Job(settings, {}, _services(context), [[replace(_side("reconcile", context, wish), restarts=False)]])
+    return Job(settings, {}, _services(context), [[replace(_side(name, context, *work), restarts=False)]])
 
 
 def _embedded(settings: Settings) -> EmbeddedAws | None:

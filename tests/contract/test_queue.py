@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from aws_util import Aws
+from pipeline import redrive
 from pipeline.aws.sqs import Queue
 from pipeline.ports import Depth, LaterError, Message, MessageQueue, NeverError, PausedError, ReceiptError, Received
+from pipeline.redrive import Redrive, Tally
 from tests.contract import reach
 from tests.fakes import FakeQueue
 from tests.servers import Server
@@ -70,6 +72,12 @@ def queue(request: pytest.FixtureRequest, tmp_path: Path) -> MessageQueue:
     return FakeQueue() if request.param == "fake" else _served(request.param, request, tmp_path).queue
 
 
+@pytest.fixture(params=[*SERVERS, "fake"])
+def ordered(request: pytest.FixtureRequest, tmp_path: Path) -> MessageQueue:
+    """A FIFO queue."""
+    return FakeQueue(fifo=True) if request.param == "fake" else _served(request.param, request, tmp_path, ".fifo").queue
+
+
 def receive(queue: MessageQueue, count: int) -> list[Received]:
     """So many messages, in however many answers; AssertionError if they do not come."""
     found: list[Received] = []
@@ -88,16 +96,20 @@ def one(queue: MessageQueue) -> Received:
 # Made if missing
 
 
-def test_a_missing_queue_is_made(served: Served) -> None:
-    """Long polling, ten days, dead letters with SQS's fourteen, a hundred receives."""
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+def test_a_missing_queue_is_made(server_name: str, suffix: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Long polling, ten days, dead letters with SQS's fourteen, a hundred receives; standard or FIFO."""
+    served = _served(server_name, request, tmp_path, suffix)
     assert served.queue.dead_url is not None
-    assert served.queue.dead_url.endswith(f"/{served.name}-dlq")
+    assert served.queue.dead_url.endswith(f"/{served.name.removesuffix(suffix)}-dlq{suffix}")
     own, dead = served.attributes(served.queue.url), served.attributes(served.queue.dead_url)
     names = ("ReceiveMessageWaitTimeSeconds", "MessageRetentionPeriod", "VisibilityTimeout")
     assert [own[name] for name in names] == ["20", "864000", "60"]
     assert dead["MessageRetentionPeriod"] == "1209600"
     policy = json.loads(own["RedrivePolicy"])
     assert (policy["deadLetterTargetArn"], int(policy["maxReceiveCount"])) == (dead["QueueArn"], 100)
+    fifo = "true" if suffix else None
+    assert (own.get("FifoQueue"), dead.get("FifoQueue")) == (fifo, fifo)
 
 
 def test_a_queue_that_exists_is_taken_as_it_is(served: Served) -> None:
@@ -121,17 +133,48 @@ def test_two_instances_make_one_queue(server_name: str, request: pytest.FixtureR
     assert found[0].dead_url is not None
 
 
-def test_fifo_keeps_its_suffix(fifo: Served) -> None:
-    """x.fifo has its dead letters in x-dlq.fifo, both FIFO; a message and its burial travel in groups."""
-    assert fifo.queue.dead_url is not None
-    assert fifo.queue.dead_url.endswith(fifo.name.replace(".fifo", "-dlq.fifo"))
-    assert fifo.attributes(fifo.queue.dead_url)["FifoQueue"] == "true"
-    messages = [Message(str(number), {"drop_id": f"d{number}"}, group="g") for number in (1, 2, 1)]
-    assert fifo.queue.send(messages) == [None] * 3
-    received = receive(fifo.queue, 2)
-    assert [message.body for message in received] == ["1", "2"]
-    assert fifo.queue.bury(received[0], "why")
-    assert [letter["Body"] for letter in fifo.dead_letters()] == ["1"]
+def test_a_burial_travels_in_its_group(fifo: Served) -> None:
+    """Among dead letters that are FIFO as well."""
+    fifo.queue.send([Message("1", {"drop_id": "d1"}, "g")])
+    assert fifo.queue.bury(one(fifo.queue), "why")
+    _, dead = fifo.aws.existing_queues()
+    assert (letter := one(dead)).group == "g"
+    assert (letter.body, letter.attributes) == ("1", {"drop_id": "d1", "reason": "why"})
+
+
+# Groups
+
+
+def test_a_group_keeps_its_order(ordered: MessageQueue) -> None:
+    """Several of it come by one answer; until all of them are settled no other does, and the other group's do."""
+    bodies = ["a/1", "b/1", "a/2", "a/3"]
+    ordered.send([Message(body, {"drop_id": body}, body[0]) for body in bodies])
+    first = ordered.receive(3, 1)
+    assert [(message.body, message.group) for message in first] == [("a/1", "a"), ("b/1", "b"), ("a/2", "a")]
+    assert ordered.receive(10, 0) == []
+    assert ordered.delete([first[0].receipt]) == [None]
+    assert ordered.receive(10, 0) == []
+    assert ordered.delete([first[2].receipt]) == [None]
+    assert [message.body for message in receive(ordered, 1)] == ["a/3"]
+
+
+def test_what_is_given_back_comes_again_in_order(ordered: MessageQueue) -> None:
+    """Nothing of a group overtakes what was given back, as long as one of it is in flight."""
+    ordered.send([Message(body, {"drop_id": body}, "a") for body in "123"])
+    receipts = [message.receipt for message in ordered.receive(2, 1)]
+    assert ordered.extend(receipts[1:], 0) == [None]
+    assert ordered.receive(10, 0) == []
+    assert ordered.extend(receipts[:1], 0) == [None]
+    assert [message.body for message in receive(ordered, 3)] == ["1", "2", "3"]
+
+
+def test_the_same_is_taken_once(ordered: MessageQueue) -> None:
+    """Known by its drop, or by the id that it was given, which another announcement of one drop has."""
+    sent = [Message("1", {"drop_id": "d"}, "a"), Message("2", {"drop_id": "d"}, "a")]
+    sent += [Message("3", {"drop_id": "d"}, "a", unique="again"), Message("4", {"drop_id": "e"}, "a", unique="again")]
+    assert ordered.send(sent) == [None] * 4
+    assert [message.body for message in receive(ordered, 2)] == ["1", "3"]
+    assert ordered.receive(10, 0) == []
 
 
 # Send and receive
@@ -317,6 +360,56 @@ def test_too_large_for_a_reason_it_is_kept_here(served: Served) -> None:
     """A message that SQS refuses with its reason is not buried: False, so that the caller keeps it."""
     message = Received("id", "receipt", "x" * 1_048_577, {}, 1)  # the servers do not count attributes, SQS does
     assert served.queue.bury(message, "why") is False
+
+
+@pytest.mark.parametrize("suffix", ["", ".fifo"])
+def test_dead_letters_are_sent_back(
+    server_name: str, suffix: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they were, the size a number again; what dies after the beginning is left, and visible."""
+    monkeypatch.setattr(redrive, "_POLLS", 1)
+    served = _served(server_name, request, tmp_path, suffix)
+    queue, dead = served.aws.existing_queues()
+    sent = [Message(f"é {number}", {"drop_id": f"d{number}", "size": number}, f"g{number}") for number in range(12)]
+    for batch in (sent[:10], sent[10:]):
+        queue.send(batch)
+    for letter in receive(queue, 12):
+        assert queue.bury(letter, "why")
+        assert queue.delete([letter.receipt]) == [None]
+    started_ms, tally = queue.now_ms(), Tally()
+    while queue.now_ms() <= started_ms:
+        time.sleep(0.05)
+    dead.send([Message("late", {"drop_id": "late"}, "g")])
+    Redrive(queue, tally).send_dead_letters(dead, started_ms, 60)
+    assert (tally.sent, tally.later, tally.refused) == (12, 1, {})
+    answer = served.sqs.receive_message(QueueUrl=queue.url, MessageAttributeNames=["All"], WaitTimeSeconds=5)
+    assert answer["Messages"][0]["MessageAttributes"]["size"]["DataType"] == "Number"
+    queue.extend([message["ReceiptHandle"] for message in answer["Messages"]], 0)
+    again = receive(queue, 12)
+    assert sorted((message.body, message.attributes["size"]) for message in again) == sorted(
+        (message.body, str(message.attributes["size"])) for message in sent
+    )
+    assert {name for message in again for name in message.attributes} == {"drop_id", "size"}
+    assert one(dead).body == "late"
+
+
+def test_messages_say_when_they_were_sent(served: Served) -> None:
+    """By the clock that the queue has: before the end of the second in which it is asked for the time."""
+    before = served.queue.now_ms()
+    served.queue.send([Message("a", {})])
+    assert before - 1000 <= one(served.queue).sent_ms < served.queue.now_ms()
+
+
+def test_a_server_without_a_date_has_our_time() -> None:
+    """The header of its answers is what tells its time."""
+
+    class Dateless:
+        def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+            return {"ResponseMetadata": {"HTTPHeaders": {}}}
+
+    queue = Queue(Dateless(), "http://127.0.0.1/q", None, 60)  # type: ignore[arg-type]  # the one call it makes
+    before = time.time()
+    assert before < queue.now_ms() / 1000 <= time.time() + 1
 
 
 def test_without_dead_letters_nothing_is_buried(served: Served) -> None:

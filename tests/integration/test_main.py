@@ -67,6 +67,8 @@ def test_says_how_it_is_used() -> None:
         (["-Mode"], "expected one argument"),
         (["-Mode", "3", "--onec"], "unrecognized arguments: --onec"),
         (["3"], "unrecognized arguments: 3"),
+        (["-Mode", "2", "--redrive"], "--redrive stands without -Mode"),
+        (["--redrive", "--once"], "--redrive stands without -Mode, --once"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], said: str) -> None:
