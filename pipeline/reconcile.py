@@ -63,14 +63,14 @@ class Reconciliation:
         """What has to be looked at: for the rest the listing says enough."""
         folder = self._rules.folder
         for listed in self._store.listed(f"{folder}/" if folder else "", versions=self._rules.versions):
+            if is_of_program(folder, listed.key):
+                continue
             if fate := self._by_listing(listed):
                 self.counts[fate] += 1
             else:
                 yield listed
 
     def _by_listing(self, listed: Listed) -> Fate | None:
-        if is_of_program(self._rules.folder, listed.key):
-            return Fate.FOREIGN
         if listed.modified > self._rules.until:
             return Fate.YOUNG
         if listed.modified < self._rules.since:
