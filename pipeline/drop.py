@@ -24,6 +24,9 @@ OWN_METADATA = frozenset({DROP_ID, CHECKSUM, MTIME, KEY_ENCODING, PATH, LONG_PAT
 
 _PATH_LIMIT, _LONG_PATH_LIMIT = 1000, 1416
 """Bytes of a path in the metadata, which S3 limits to 2 KB in all: percent-encoded, and in base64."""
+_FOREIGN = "s3-"
+_DROP_ID = re.compile(rf"(?!{_FOREIGN})[a-z0-9-]{{1,64}}")
+"""Without `/` and _FOREIGN what a ledger knows a drop by is that of no other key, nor of another program's object."""
 _TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?Z?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -101,11 +104,13 @@ def path_metadata(path: str) -> dict[str, str]:
 def origin_of(stored: StoredObject, bucket: str, folder: str) -> Origin:
     """Read an object's metadata; an object of another program gets an identity of key and version.
 
-    NameRefusedError if the key does not lie under the folder; UnicodeError or ValueError never.
+    NameRefusedError if the key does not lie under the folder, or the drop id is none; UnicodeError or ValueError never.
     """
     metadata = stored.metadata
     path = path_of_key(folder, stored.key)
     ours = DROP_ID in metadata
+    if ours and not is_drop_id(metadata[DROP_ID]):
+        raise NameRefusedError("its drop id is none")
     if ours and LONG_PATH in metadata:
         path = _decode_long_path(metadata[LONG_PATH])
     elif ours and PATH in metadata:
@@ -124,12 +129,17 @@ def foreign_id(bucket: str, stored: StoredObject) -> str:
     """
     if stored.version_id not in (None, "null"):
         return foreign_version_id(bucket, stored.key, stored.version_id or "")
-    return "s3-" + _digest(bucket, stored.key, stored.etag, stored.modified or 0)
+    return _FOREIGN + _digest(bucket, stored.key, stored.etag, stored.modified or 0)
 
 
 def foreign_version_id(bucket: str, key: str, version_id: str) -> str:
     """The same, of one version."""
-    return "s3-" + _digest(bucket, key, version_id)
+    return _FOREIGN + _digest(bucket, key, version_id)
+
+
+def is_drop_id(text: str) -> bool:
+    """Whether an object, or a message, may carry this as the id of a drop."""
+    return _DROP_ID.fullmatch(text) is not None
 
 
 def delivery_id(drop_id: str, key: str) -> str:

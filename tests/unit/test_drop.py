@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.drop import MTIME, Drop, Fingerprint, format_time, origin_of, parse_time
+from pipeline.drop import DROP_ID, MTIME, Drop, Fingerprint, format_time, origin_of, parse_time
 from pipeline.names import NameRefusedError, checked_path, key_for
 from pipeline.ports import StoredObject
 
@@ -126,6 +126,13 @@ def test_a_time_without_a_year_is_left_out() -> None:
     assert origin_of(stored(item), "bucket", "in").mtime_ns is None
 
 
+@pytest.mark.parametrize("text", ["", "a/in", "s3-" + "a" * 26, "A" * 26, "a" * 65, "a\n", "é"])
+def test_an_id_that_is_none_is_refused(text: str) -> None:
+    """F10. With a `/` in it a ledger would take it for that of another key, with `s3-` for another program's object."""
+    with pytest.raises(NameRefusedError, match="drop id"):
+        origin_of(stored(drop(), **{DROP_ID: text}), "bucket", "in")
+
+
 def test_an_object_of_another_program_has_an_identity() -> None:
     """Key and version, or key and ETag, identify what another program stored."""
 
@@ -152,7 +159,7 @@ def test_an_object_of_another_program_has_an_identity() -> None:
 @example("in/a", {"drop-id": "x", "path-base64": "4pi6/w=="})
 @example("in/a", {"mtime": "2023-11-14T22:13:20.-5Z"})
 def test_hostile_metadata_is_refused_or_read(key: str, metadata: dict[str, str]) -> None:
-    """Reading an object's origin raises NameRefusedError or nothing."""
+    """F12. Reading an object's origin raises NameRefusedError or nothing."""
     try:
         origin = origin_of(StoredObject(key, 1, "e", metadata=metadata), "bucket", "in")
     except NameRefusedError:

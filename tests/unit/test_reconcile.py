@@ -33,7 +33,8 @@ def put(
 ) -> str:
     """A drop's object, as the program stores it; what a ledger knows it by."""
     path = path or key.removeprefix("in/")
-    metadata = {DROP_ID: drop or f"drop-{path}", PATH: encode_path(path), CHECKSUM: crc64nvme_of(body)}
+    drop = drop or f"drop-{key.rpartition('/')[2]}"
+    metadata = {DROP_ID: drop, PATH: encode_path(path), CHECKSUM: crc64nvme_of(body)}
     store.put(key, body, metadata, modified=modified)
     return delivery_id(metadata[DROP_ID], key)
 
