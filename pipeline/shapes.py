@@ -11,17 +11,22 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from pipeline.names import NameRefusedError, decode_path
+from pipeline.drop import is_drop_id
+from pipeline.names import KEY_LIMIT, NameRefusedError, decode_path
 from pipeline.notice import Notice
 
 BODY_LIMIT = 262_144
-"""Bytes of a message read at all: what SQS carried before August 2025 and every known producer stays below."""
+"""Bytes of a message read at all: what SQS carried before August 2025 and every known producer stays below (one record
+has 8 KiB at most, in whatever envelope). The worst of that size costs 25 ms to read, of SQS's 1 MiB 100 ms."""
 
 TEST_EVENT = "s3:TestEvent"
 """What S3 sends once to a queue that it is told to notify."""
 
 _ATTRIBUTES = ("bucket", "path", "size", "crc64nvme", "drop_id", "mtime", "etag", "version_id")
 _ATTRIBUTE_LIMIT = 4096  # a path of 1,062 bytes, percent-encoded, has 3,186
+_TOKEN_LIMIT = 1024  # bytes of a version id (Amazon S3 User Guide, "How S3 Versioning works"); an ETag is shorter
+_RECORDS_LIMIT = 100
+"""Records of one message: S3 puts one in, and each costs requests, again whenever one of them fails."""
 _SIZE_LIMIT = 50 * 1024**4  # S3's largest object is 50 TiB (Amazon S3 User Guide, quotas, 2025)
 _HEX = re.compile("[0-9A-Fa-f]+")
 
@@ -105,7 +110,10 @@ def _from_object(value: dict[str, Any]) -> Announced:
     records = value.get("Records")
     if not isinstance(records, list) or not records:
         raise UnreadableError("neither a key nor an S3 event, SNS notification or EventBridge event")
-    return _sorted_out([_from_record(record) for record in records])
+    if len(records) > _RECORDS_LIMIT:
+        raise UnreadableError(f"more than {_RECORDS_LIMIT} records")
+    # What stands there twice is asked for once.
+    return _sorted_out(list(dict.fromkeys(map(_from_record, records))))
 
 
 def _sorted_out(found: Sequence[Notice | str]) -> Announced:
@@ -126,8 +134,10 @@ def _from_record(record: Any) -> Notice | str:
         return name
     s3 = _mapping(record, "s3")
     entity = _mapping(s3, "object")
+    if len(quoted := _text(entity, "key")) > 3 * KEY_LIMIT:
+        raise UnreadableError("the key is too long")
     try:
-        key = unquote_plus(_text(entity, "key"), errors="strict")
+        key = unquote_plus(quoted, errors="strict")
     except UnicodeDecodeError:
         raise UnreadableError("the key is not UTF-8") from None
     return _notice_of(_text(_mapping(s3, "bucket"), "name"), key, entity, "eTag", "versionId")
@@ -157,9 +167,7 @@ def _notice_of(bucket: str, key: str, entity: dict[str, Any], etag: str, version
 
 
 def _with_attributes(notice: Notice, attributes: Mapping[str, str]) -> Notice:
-    ours = [attributes[name] for name in _ATTRIBUTES if name in attributes]
-    if any(len(value) > _ATTRIBUTE_LIMIT or not (value.isascii() and value.isprintable()) for value in ours):
-        raise UnreadableError("an attribute is not short printable ASCII")
+    _refuse_odd(attributes)
     if attributes.get("bucket", notice.bucket) != notice.bucket:
         raise UnreadableError("body and attributes name different buckets")
     size = attributes.get("size")
@@ -182,6 +190,13 @@ def _with_attributes(notice: Notice, attributes: Mapping[str, str]) -> Notice:
     )
 
 
+def _refuse_odd(attributes: Mapping[str, str]) -> None:
+    if not all(_is_plain(attributes.get(name, ""), _ATTRIBUTE_LIMIT) for name in _ATTRIBUTES):
+        raise UnreadableError("an attribute is not short printable ASCII")
+    if "drop_id" in attributes and not is_drop_id(attributes["drop_id"]):
+        raise UnreadableError("the attribute drop_id is none")
+
+
 def _mapping(value: dict[str, Any], name: str) -> dict[str, Any]:
     inner = value.get(name)
     if not isinstance(inner, dict):
@@ -197,7 +212,15 @@ def _text(value: dict[str, Any], name: str) -> str:
 
 
 def _optional(value: dict[str, Any], name: str) -> str | None:
-    return _text(value, name) if value.get(name) not in (None, "") else None
+    """What S3 makes up itself, such as a version id: it goes into requests, and is never odd."""
+    text = _text(value, name) if value.get(name) not in (None, "") else None
+    if not _is_plain(text or "", _TOKEN_LIMIT):
+        raise UnreadableError(f"{name} is not short printable ASCII")
+    return text
+
+
+def _is_plain(text: str, limit: int) -> bool:
+    return len(text) <= limit and text.isascii() and text.isprintable()
 
 
 def _size(value: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -41,6 +42,10 @@ def record(key: str = "in/red+flower%2B1.txt", **changes: Any) -> dict[str, Any]
     return {**result, **changes}
 
 
+def of(key: str, **entity: Any) -> dict[str, Any]:
+    return {"bucket": {"name": BUCKET}, "object": {"key": key, **entity}}
+
+
 def decode(text: str, said: dict[str, str], bucket: str) -> list[Notice]:
     """The notices of a message."""
     return read(text, said, bucket).notices
@@ -66,6 +71,7 @@ def written_paths(text: str, said: dict[str, str]) -> list[str]:
 
 NO_SIZES: list[Any] = [True, -1, 2**63, 1.5, "5", [], {}, 50 * 1024**4 + 1]
 
+A = Notice(BUCKET, "in/a")
 FROM_AWS = Notice(
     BUCKET, "in/red flower+1.txt", size=1024, etag="d41d8", version_id="v1", sequencer="0055AED6DCD90281E5"
 )
@@ -176,6 +182,7 @@ def test_the_event_has_every_field_that_readers_require(multipart: bool, name: s
         (body(record(eventSource="minio:s3", eventName="s3:ObjectCreated:Put")), [FROM_AWS]),
         (body(record("in%2Fred+flower%2B1.txt", eventSource="minio:s3")), [FROM_AWS]),
         (body(record(), record("in/b")), [FROM_AWS, replace(FROM_AWS, key="in/b")]),
+        (body(record(s3=of("in/a")), record(s3=of("in/b")), record(s3=of("in/a"))), [A, replace(A, key="in/b")]),
         ("\n " + body(record()), [FROM_AWS]),
         (
             eventbridge("in/red+flower%2B1.txt"),
@@ -193,7 +200,7 @@ def test_the_event_has_every_field_that_readers_require(multipart: bool, name: s
     ],
 )
 def test_every_accepted_shape(text: str, expected: list[Notice]) -> None:
-    """Shapes of AWS, MinIO, SNS and EventBridge, several records, and what is only to be acknowledged."""
+    """F8. Shapes of AWS, MinIO, SNS and EventBridge, several records, and what is only to be acknowledged."""
     assert decode(text, {}, BUCKET) == expected
 
 
@@ -211,6 +218,9 @@ def test_our_attributes_complete_a_single_event() -> None:
     assert decode(body(record()), ours, BUCKET)[0].path == "a b"
     assert [notice.path for notice in decode(body(record(), record("in/b")), ours, BUCKET)] == [None, None]
 
+
+ODD_TOKENS = ["v\n", "v\0", "é", "\ud800", "v" * 1025, "\x7f"]
+"""What is no version id: it would go into a request."""
 
 HOSTILE = [
     # F4: not JSON, other JSON, missing, extra, duplicate and ill-typed values
@@ -248,10 +258,16 @@ HOSTILE = [
     ),
     body(record(s3={"bucket": {"name": BUCKET}, "object": {"key": "in/a", "eTag": 5}})),
     body(record(s3={"bucket": {"name": BUCKET}, "object": {"key": "in/a", "versionId": {}}})),
+    *(body(record(s3=of("in/a", versionId=text))) for text in ODD_TOKENS),
+    *(body(record(s3=of("in/a", **{name: "é"}))) for name in ("eTag", "sequencer")),
+    eventbridge("in/a").replace('"v"', json.dumps("a&partNumber=1\n")),
+    body(*(record(f"in/{number}") for number in range(101))),
+    body(record("in/" + "%41" * 1024)),
     body(record("in/%FF%FE")),
     body(record("in/%ED%A0%80")),
     sns("{"),
     sns("not JSON"),
+    sns("\ufeff" + body(record())),
     sns("[]"),
     sns(body()),
     json.dumps({"Type": "Notification"}),
@@ -265,6 +281,8 @@ HOSTILE = [
     '{"a":' * 50_000,
     '{"Records":' + "[" * 200_000,
     '{"a":' + "9" * 5000 + "}",
+    '{"Records":' + "9" * 200_000 + "}",
+    '{"Records":[' * 20_000,
     # F7
     "{" + " " * BODY_LIMIT,
     "x" * (BODY_LIMIT + 1),
@@ -275,7 +293,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:40])
 def test_hostile_bodies_are_unreadable(text: str) -> None:
-    """Each is refused with a reason, none is acknowledged, none ends the process."""
+    """F4, F5, F6, F7, F8. Each is refused with a reason, none is acknowledged, none ends the process."""
     with pytest.raises(UnreadableError) as caught:
         decode(text, {}, BUCKET)
     assert str(caught.value)
@@ -293,7 +311,7 @@ def test_hostile_bodies_are_unreadable(text: str) -> None:
     ids=lambda key: key[:30],
 )
 def test_hostile_keys_are_refused(key: str) -> None:
-    """Bare or in an event, once or doubly wrapped: what must not be asked for, or written, never is."""
+    """F1, F2, F7. Bare or in an event, once or doubly wrapped: what must not be asked for, or written, never is."""
     shapes = [(key, {}), (key, {"format": "key"})]
     if key and "\udcff" not in key:
         shapes += [(body(record(quote_plus(key))), {}), (sns(eventbridge(key)), {})]
@@ -303,7 +321,7 @@ def test_hostile_keys_are_refused(key: str) -> None:
 
 
 def test_an_event_with_lone_surrogates_is_refused_as_a_key() -> None:
-    """A JSON escape of half a character is no key; asking S3 for it would raise deep inside a client."""
+    """F7. A JSON escape of half a character is no key; asking S3 for it would raise deep inside a client."""
     (notice,) = decode(body(record("in/a\udcff")), {}, BUCKET)
     with pytest.raises(NameRefusedError):
         path_of_key("in", notice.key)
@@ -320,11 +338,15 @@ def test_an_event_with_lone_surrogates_is_refused_as_a_key() -> None:
         {"size": "999999999999999"},
         {"path": "é"},
         {"path": "\udcff"},
+        {"drop_id": f"{'a' * 26}/in"},
+        {"drop_id": f"s3-{'a' * 26}"},
+        {"drop_id": "a" * 65},
+        {"version_id": "v\n"},
         {"bucket": "other", "format": "s3-event"},
     ],
 )
 def test_hostile_attributes_are_unreadable(said: dict[str, str]) -> None:
-    """A size that is none, a path we cannot have encoded, two different buckets."""
+    """F4. A size that is none, a path we cannot have encoded, another's drop id, two different buckets."""
     with pytest.raises(UnreadableError):
         decode(body(record()), {"format": "s3-event", **said}, BUCKET)
     if "bucket" not in said:
@@ -333,8 +355,28 @@ def test_hostile_attributes_are_unreadable(said: dict[str, str]) -> None:
 
 
 def test_a_body_may_be_as_large_as_the_limit() -> None:
-    """The limit is read, one byte more is not."""
+    """F7. The limit is read, one byte more is not."""
     assert decode("x" * BODY_LIMIT, {}, BUCKET)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"a": [[]] * 60_000, "Event": "s3:TestEvent"}),
+        json.dumps({"a": [{}] * 60_000, "Event": "s3:TestEvent"}),
+        json.dumps({"Event": "s3:TestEvent"} | {f"{number:x}": 0 for number in range(20_000)}),
+        json.dumps({"Event": "s3:TestEvent", "a": [10**4299] * 50}),
+        sns(sns(json.dumps({"Event": "s3:TestEvent", "a": "\\" * 28_000}))),
+        body(*(record("in/" + "é" * 200 + str(number)) for number in range(100))),
+    ],
+    ids=["lists", "objects", "names", "numbers", "quotes", "records"],
+)
+def test_the_most_that_is_read_costs_little(text: str) -> None:
+    """F5, F6, F7. Whatever fills the limit is read in time that grows with its length: some 25 ms at most."""
+    assert BODY_LIMIT / 2 < len(text) <= BODY_LIMIT
+    started = time.thread_time()
+    decode(text, {}, BUCKET)
+    assert time.thread_time() - started < 0.5
 
 
 values = st.recursive(
