@@ -16,7 +16,7 @@ from pipeline.names import (
     printable,
 )
 from pipeline.notice import Notice
-from pipeline.ports import LaterError, NeverError, Received, StoredObject
+from pipeline.ports import ChangedError, LaterError, NeverError, Received, StoredObject
 from pipeline.shapes import Announced, UnreadableError, read
 
 
@@ -64,7 +64,7 @@ class Acceptance:
         _refuse_contradiction(notice, origin, stored)
         size = os.fstat(arrival.fd).st_size
         if size != stored.size or origin.crc64nvme not in (None, arrival.checksum):
-            raise LaterError(
+            raise ChangedError(
                 f"{notice.key!r} arrived damaged: {size} of {stored.size} bytes, checksum {arrival.checksum} "
                 f"instead of {origin.crc64nvme}"
             )

@@ -103,4 +103,4 @@ def _pause(problem: RelayError, receive_count: int) -> float:
     """Seconds after which the message is shown to the next taker."""
     if isinstance(problem, TriedError):
         return problem.seconds
-    return 5 * isinstance(problem, MissingError) + pacing.delay(receive_count)
+    return 5 * isinstance(problem, MissingError) + pacing.delay(receive_count, 0.5, problem.longest)

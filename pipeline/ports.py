@@ -26,8 +26,15 @@ QUEUE_BATCH = 10
 EXIT_DONE, EXIT_LOSS, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG = 0, 1, 2, 69, 75, 78
 
 
+_RARELY = 600.0
+"""Anybody may announce an object that is not there, or not what it says: each try costs a request, or a download."""
+
+
 class RelayError(Exception):
     """Says to a person what happened, where, and what to do next."""
+
+    longest = 60.0
+    """Seconds to which the pauses between two tries grow."""
 
 
 class StartupError(RelayError):
@@ -45,6 +52,8 @@ class LaterError(RelayError):
 class MissingError(LaterError):
     """The object is not there (yet)."""
 
+    longest = _RARELY
+
 
 class RoomError(LaterError):
     """There is no room for this file now, for smaller ones there may be."""
@@ -59,7 +68,9 @@ class TriedError(LaterError):
 
 
 class ChangedError(LaterError):
-    """The file changed since its checksum was computed; or the object is not of the size that was said."""
+    """The file changed since its checksum was computed; or the object is not what was said of it."""
+
+    longest = _RARELY
 
 
 class PausedError(RelayError):

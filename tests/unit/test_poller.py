@@ -7,7 +7,9 @@ import errno
 import json
 import logging
 import os
+import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from pipeline.acceptance import Acceptance
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.command import Command
 from pipeline.dead_letters import keep_message
-from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id
+from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id, origin_of
 from pipeline.folders import Folder
 from pipeline.landing import Arrival, Landing
 from pipeline.ledger import DUE, NONE
@@ -31,7 +33,7 @@ from pipeline.poller import Poller
 from pipeline.ports import LaterError, NeverError, PausedError, ReceiptError, RoomError
 from tests.fakes import FakeQueue, FakeStore, Journal
 from tests.unit.test_notice import body as event_body
-from tests.unit.test_notice import record
+from tests.unit.test_notice import of, record
 from tests.unit.test_uploader import DEADLINE, until
 
 EVENT = Event("eu-west-1", "2025-01-31T12:00:00.000Z")
@@ -287,7 +289,7 @@ def test_a_lost_receipt_publishes_nothing(consume: Consume, how: str) -> None:
 
 
 def test_a_damaged_download_is_not_published(consume: Consume) -> None:
-    """Bytes that differ from the checksum never get a name; the next download does."""
+    """F10. Bytes that differ from the checksum never get a name; the next download does."""
     consume.announce("a.csv", b"content")
     damaged = [b"cOntent", b"conten", b"content!", b""]
 
@@ -312,13 +314,44 @@ def test_a_copied_object_never_stands_for_another(consume: Consume) -> None:
     assert consume.files() == {"a.csv": b"content", "b.csv": b"other"}
 
 
+def test_no_object_speaks_for_that_of_another_key(consume: Consume) -> None:
+    """F10. An id that with its key reads as another's id and key is refused; the other arrives after it."""
+    consume.numbers += 1
+    seen = Fingerprint(consume.numbers, 7, 1_600_000_000_123_456_789, 1)
+    target = Drop("in/a", seen, crc64nvme_of(b"content"), key_for("in", "in/a"))
+    consume.store.put("in/a", b"forged", {DROP_ID: f"{target.id}/in"})
+    assert delivery_id(f"{target.id}/in", "in/a") == delivery_id(target.id, "in/in/a")
+    consume.queue.put("in/a")
+    consume.queue.put("in/a", {"drop_id": f"{target.id}/in"})
+    consume.drain()
+    assert len(consume.queue.buried) == 2
+    consume.numbers -= 1
+    assert consume.announce("in/a", b"content").id == target.id
+    consume.drain()
+    assert consume.files() == {"in/a": b"content"}
+
+
+def test_no_object_speaks_for_an_earlier_version(consume: Consume) -> None:
+    """F10. One that carries what another program's object would be known by is refused; that one arrives."""
+    consume.store.versioned = True
+    first = consume.store.put("in/a", b"first")
+    identity = origin_of(first, "relay", "in").drop_id
+    consume.store.put("in/a", b"forged", {DROP_ID: identity})
+    consume.queue.put("in/a")
+    consume.drain()
+    assert len(consume.queue.buried) == 1
+    consume.queue.put(event_body(record(s3=of("in/a", versionId=first.version_id))))
+    consume.drain()
+    assert consume.files() == {"a": b"first"}
+
+
 @pytest.mark.parametrize(
     "said",
     [{"drop_id": "b" * 26}, {"crc64nvme": "BBBBBBBBBBA="}, {"path": "other.csv"}, {"size": "8"}, {"path": "a%00"}],
     ids=lambda said: next(iter(said)),
 )
 def test_a_message_that_contradicts_the_object_is_buried(consume: Consume, said: dict[str, str]) -> None:
-    """It could mark another drop as delivered: nothing is published, the ledger stays empty, the message is kept."""
+    """F10. It could mark another drop as delivered: nothing is published or noted, the message is kept."""
     consume.announce("a.csv", b"content", said=said)
     consume.receive()
     assert consume.files() == {}
@@ -341,7 +374,10 @@ HOSTILE = [
     ("in/a", {"bucket": "another"}),
     ("in/a", {"bucket": "arn:aws:s3:::relay"}),
     ("in/a", {"bucket": "https://relay.example"}),
-    (event_body(record("in/a", s3={"bucket": {"name": "another"}, "object": {"key": "in/a"}})), {}),
+    (event_body(record(s3={**of("in/a"), "bucket": {"name": "another"}})), {}),
+    (event_body(record(), record(s3={**of("in/a"), "bucket": {"name": "another"}})), {}),
+    (event_body(record(s3=of("in/a", versionId="v\ud800"))), {}),
+    (event_body(record(s3=of("in/a", versionId="é\r\nHost: another"))), {}),
     (event_body(record("x", s3={"bucket": {"name": "relay"}, "object": {"key": "out/a"}})), {}),
     ("{}", {}),
     ('{"a":' * 50_000, {}),
@@ -354,7 +390,7 @@ HOSTILE = [
 def test_a_hostile_message_makes_no_request(
     consume: Consume, body: str, said: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another bucket, another prefix, no plain path, nothing known: never asked for, kept with the reason.
+    """F1, F2, F3, F4. Another bucket, another prefix, no path, nothing known: never asked for, kept with the reason.
 
     Its first 200 characters are in the log.
     """
@@ -371,7 +407,7 @@ def test_a_hostile_message_makes_no_request(
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", ".relay/ledger.sqlite3", "a\0", "x" * 256, "", "a//b"])
 def test_hostile_metadata_writes_nothing(consume: Consume, path: str) -> None:
-    """The object's own idea of its path is believed as little as the message's."""
+    """F1, F2. The object's own idea of its path is believed as little as the message's."""
     consume.announce(path, b"evil", key="in/innocent")
     consume.receive()
     assert consume.files() == {}
@@ -380,8 +416,66 @@ def test_hostile_metadata_writes_nothing(consume: Consume, path: str) -> None:
     assert sorted(os.listdir(consume.root)) == ["DownloadedFromS3", "FailedMessages"]
 
 
+GREEDY = {
+    "mode": "4755",
+    "file-permissions": "06777",
+    "uid": "0",
+    "x-amz-meta-mode": "100755",
+    "mtime": "2023-11-14T22:13:20Z\n4755",
+    "path": "../../etc/passwd",
+    "huge": "x" * 100_000,
+    "line": "a\nb\r\n\x1b[31m",
+}
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_metadata_asks_for_nothing(consume: Consume, ours: bool) -> None:
+    """F12. Neither mode, owner nor another name: what is not known is not looked at, a time that is none not set."""
+    metadata = {**GREEDY, DROP_ID: "a" * 26, "path": "a"} if ours else GREEDY
+    consume.store.put("in/a", b"content", metadata)
+    consume.queue.put("in/a")
+    before = time.time_ns()
+    consume.drain()
+    assert consume.files() == {"a": b"content"}
+    status = (consume.top / "a").stat()
+    assert (status.st_mode, status.st_uid) == (stat.S_IFREG | 0o640, os.geteuid())
+    assert abs(status.st_mtime_ns - before) < 60 * 10**9
+    assert os.listxattr(consume.top / "a") == os.listxattr(consume.top)
+
+
+def test_an_object_without_end_is_not_asked_for_more_than_was_said(consume: Consume) -> None:
+    """F10. One whose size a message lies about is never delivered, whatever it brings."""
+    consume.store.put("in/a", b"x" * 1000, size=5)
+    consume.queue.put(event_body(record(s3=of("in/a", size=5))))
+    consume.receive()
+    assert (consume.files(), consume.incoming()) == ({}, [])
+    assert consume.landing.ledger.unfinished() == []
+
+
+@pytest.mark.parametrize("trouble", ["missing", "damaged", "throttled"])
+def test_what_costs_each_time_is_tried_more_and_more_rarely(
+    consume: Consume, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """F9. An object that is not there, or not what it says: up to ten minutes; what only has to wait: a minute."""
+    asked: list[tuple[Any, ...]] = []
+
+    def delay(*values: Any) -> float:
+        asked.append(values)
+        return 0.0
+
+    monkeypatch.setattr(pacing, "delay", delay)
+    if trouble != "missing":
+        consume.store.put("in/a", b"content", {DROP_ID: "a" * 26, "crc64nvme": "AAAAAAAAAAA="})
+    if trouble == "throttled":
+        consume.store.trouble.queued["download"].append(LaterError("SlowDown"))
+    consume.queue.put("in/a")
+    consume.receive()
+    assert asked == [(1, 0.5, 60.0 if trouble == "throttled" else 600.0)]
+    assert consume.queue.buried == []
+
+
 def test_hostile_messages_do_not_hold_up_good_ones(consume: Consume) -> None:
-    """Among two hundred that can never succeed the good ones arrive, and each bad one is kept."""
+    """F9. Among two hundred that can never succeed the good ones arrive, and each bad one is kept."""
     for number in range(200):
         consume.queue.put(*HOSTILE[number % len(HOSTILE)])
         if number % 20 == 0:
@@ -465,7 +559,7 @@ def test_a_message_about_a_soak_test_and_a_file(consume: Consume) -> None:
 
 @pytest.mark.parametrize("body", ['{"Event":"s3:TestEvent"}', event_body(record(eventName="ObjectRemoved:Delete"))])
 def test_what_announces_no_file_is_acknowledged(consume: Consume, body: str) -> None:
-    """Neither delivered nor buried."""
+    """F8. Neither delivered nor buried."""
     consume.queue.put(body)
     consume.receive()
     assert consume.queue.bodies() == []
