@@ -42,6 +42,9 @@ MOVERS = {
     "pipeline/soak/feeder.py": "files that the test made itself: dropped by a rename, removed once settled",
     "pipeline/soak/cleanup.py": "what a soak test left in its own folders",
 }
+# Formats in which data can name code that is run when they are read.
+READS_CODE = ("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "jsonpickle", "code", "codeop")
+MAKES_CODE = {"eval", "exec", "compile", "__import__"}
 # From the bottom; a package is one unit.
 LAYERS = (
     PURE,
@@ -96,6 +99,10 @@ def calls(name: str) -> set[str]:
             elif isinstance(node.func, ast.Attribute) and not _is_of_values(node):
                 found.add(node.func.attr)
     return found
+
+
+def calls_in(name: str) -> list[ast.Call]:
+    return [node for node in ast.walk(tree_of(name)) if isinstance(node, ast.Call)]
 
 
 def _is_of_values(node: ast.Call) -> bool:
@@ -181,6 +188,27 @@ def test_only_these_move_or_remove_files(name: str) -> None:
         assert moving, "it moves nothing any more: take it off the list"
     else:
         assert moving <= {"move"} if name == "pipeline/spool.py" else not moving
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_came_from_elsewhere_is_run(name: str) -> None:
+    """F14. No module reads what can name code, none makes code of text, and what is imported by name is known."""
+    assert not depends(name, *READS_CODE)
+    assert not [ast.unparse(call) for call in calls_in(name) if ast.unparse(call.func) in MAKES_CODE]
+    assert not depends(name, "runpy", "importlib.import_module")
+    for call in [call for call in calls_in(name) if ast.unparse(call.func) == "importlib.import_module"]:
+        assert isinstance(call.args[0], ast.Constant) or name == "pipeline/process.py", ast.unparse(call)
+
+
+def test_nothing_of_a_message_goes_from_process_to_process() -> None:
+    """F14. Python pickles what its processes tell each other: a poller, which alone reads messages, is never heard."""
+    sides = [call for call in calls_in("pipeline/plan.py") if ast.unparse(call.func) == "Side"]
+    (consume,) = [side for side in sides if ast.unparse(side.args[0]) == "'consume'"]
+    assert len(consume.args) == 3, "a side that shares something"
+    assert not consume.keywords
+    assert "_link" not in {
+        node.id for node in ast.walk(tree_of("pipeline/roles/poller.py")) if isinstance(node, ast.Name)
+    }
 
 
 def test_no_move_replaces() -> None:
