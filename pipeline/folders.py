@@ -130,7 +130,7 @@ class Folder:
 
         A component taken by a file takes its next version: `a/b.txt` becomes `a-Version-2/b.txt` beside a file `a`.
         """
-        *parts, name = path.split("/")
+        *parts, name = kernel.refuse_leaving(path).split("/")
         if not parts:
             yield Place(self.fd, name)
             return

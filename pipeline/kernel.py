@@ -119,12 +119,12 @@ def rename_noreplace(source_fd: int, source: str, target_fd: int, target: str, f
 def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) -> int:
     """Open a relative path without leaving the folder and without following any link.
 
-    Fallback: each component is opened by itself. OSError (ELOOP, ENOTDIR, ENOENT, …) as open(2) gives it.
+    Fallback: each component is opened by itself. OSError (ELOOP, ENOTDIR, ENOENT, EXDEV, …) as openat2(2) gives it.
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     if facilities.beneath:
         return _openat2(folder_fd, path, flags)
-    *folders, name = path.split("/")
+    *folders, name = refuse_leaving(path).split("/")
     current = os.dup(folder_fd)
     try:
         for part in folders:
@@ -134,6 +134,13 @@ def open_beneath(folder_fd: int, path: str, flags: int, facilities: Facilities) 
         return os.open(name, flags, dir_fd=current)
     finally:
         os.close(current)
+
+
+def refuse_leaving(path: str) -> str:
+    """`path`, unless a part of it is `..`, which leads out of a folder without any link: OSError (EXDEV)."""
+    if ".." in path.split("/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    return path
 
 
 def create_hidden(folder_fd: int, mode: int) -> tuple[int, str]:

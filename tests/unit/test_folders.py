@@ -18,7 +18,7 @@ from pipeline.folders import Folder
 from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.listing import walk
 from pipeline.moves import move
-from tests.unit.places import PORTABLE, facilities_of, make, tree, write
+from tests.unit.places import PORTABLE, make, tree, write
 
 KINDS = ["kernel", "portable"]
 
@@ -155,7 +155,7 @@ def test_a_source_that_is_gone(pair: tuple[Folder, Folder]) -> None:
 
 @pytest.mark.parametrize("path", ["link", "d/link", "through/secret", "d/up/secret", "../secret", "d/../../secret"])
 def test_nothing_is_followed(tmp_path: Path, kind: str, path: str) -> None:
-    """A link as the file, as a folder in the middle, and `..`: none leads out of the folder."""
+    """F11. A link as the file, as a folder in the middle, and `..`: none leads out of the folder."""
     write(tmp_path / "secret", b"secret")
     folder = make(tmp_path, "one", kind)
     (folder.path / "d").mkdir()
@@ -163,15 +163,25 @@ def test_nothing_is_followed(tmp_path: Path, kind: str, path: str) -> None:
     (folder.path / "d/link").symlink_to("../../secret")
     (folder.path / "through").symlink_to(tmp_path)
     (folder.path / "d/up").symlink_to("../..")
-    if ".." in path:  # checked_path lets no such path come here; openat2 refuses it once more
-        folder.facilities = facilities_of("kernel", tmp_path)
     with pytest.raises(OSError) as caught:  # noqa: PT011  # which one differs between kernel and fallback
         folder.open(path)
     assert caught.value.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV)
 
 
+@pytest.mark.parametrize("path", ["../made", "d/../../made", ".."])
+def test_no_move_leaves_its_folder(pair: tuple[Folder, Folder], path: str) -> None:
+    """F1. Whatever lets such a path come here: nothing is made, and the file stays."""
+    one, two = pair
+    write(one.path / "a")
+    with pytest.raises(OSError, match="cross-device") as caught:
+        move(one, "a", two, path)
+    assert caught.value.errno == errno.EXDEV
+    assert (tree(one.path), tree(two.path)) == ({"a": b"content"}, {})
+    assert sorted(os.listdir(one.path.parent)) == ["one", "two"]
+
+
 def test_a_folder_renamed_away_is_still_the_folder(tmp_path: Path, kind: str) -> None:
-    """The root replaced by a link after it was opened: everything still happens in the real one."""
+    """F11. The root replaced by a link after it was opened: everything still happens in the real one."""
     folder = make(tmp_path, "one", kind)
     source = make(tmp_path, "source", kind)
     (tmp_path / "outside").mkdir()
@@ -184,7 +194,7 @@ def test_a_folder_renamed_away_is_still_the_folder(tmp_path: Path, kind: str) ->
 
 
 def test_links_raced_in_never_lead_outside(tmp_path: Path, kind: str) -> None:
-    """While a folder on the way is swapped for a link and back, over and over, no file gets outside."""
+    """F11. While a folder on the way is swapped for a link and back, over and over, no file gets outside."""
     one, two = make(tmp_path, "one", kind), make(tmp_path, "two", kind)
     (tmp_path / "outside").mkdir()
     over = threading.Event()
