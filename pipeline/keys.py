@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pipeline.names import (
-    RESERVED,
-    SOAK,
     Key,
     NameRefusedError,
     encode_path,
+    is_own,
     key_for,
     printable,
     split_version,
@@ -79,7 +78,7 @@ def _checked(text: str) -> str:
     parts = text.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise NameRefusedError(f"'{printable(text)}' is not a plain path")
-    if parts[0] in (RESERVED, SOAK):
+    if is_own(parts[0]):
         raise NameRefusedError(f"{parts[0]} is the program's own")
     return text
 

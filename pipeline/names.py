@@ -126,15 +126,20 @@ def checked_path(path: str, separators: str = "") -> str:
             raise NameRefusedError("the name is not a plain path below a folder")
         if len(_to_bytes(part)) > NAME_LIMIT:
             raise NameRefusedError(f"a part of the name has more than {NAME_LIMIT} bytes")
-    if parts[0] in (RESERVED, SOAK):
+    if is_own(parts[0]):
         raise NameRefusedError(f"the name {parts[0]} is the program's own")
     return path
+
+
+def is_own(name: str) -> bool:
+    """Whether a name at the top of a folder is the program's own; there are file systems on which case is nothing."""
+    return name.casefold() in (RESERVED, SOAK)
 
 
 def flat_name(path: str) -> str:
     """The last name of a path; the next version of it where the name is the program's own."""
     name = path.rpartition("/")[2]
-    return next_version(name, ()) if name in (RESERVED, SOAK) else name
+    return next_version(name, ()) if is_own(name) else name
 
 
 def split_version(name: str) -> Versioned:

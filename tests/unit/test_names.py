@@ -129,7 +129,7 @@ def test_a_key_may_have_1024_bytes_and_no_more() -> None:
     ],
 )
 def test_keys_that_are_never_asked_for(key: str) -> None:
-    """Whatever is no plain path under the folder is refused before any request."""
+    """F1. Whatever is no plain path under the folder is refused before any request."""
     with pytest.raises(NameRefusedError):
         path_of_key("in", key)
 
@@ -145,13 +145,13 @@ def test_keys_that_are_never_asked_for(key: str) -> None:
     ],
 )
 def test_keys_are_never_decoded_twice(key: str, path: str) -> None:
-    """E1. What only looks like `..` after another decoding is an ordinary name, and stays one."""
+    """E1, F1. What only looks like `..` after another decoding is an ordinary name, and stays one."""
     assert checked_path(path_of_key("in", key)) == path
 
 
 @given(st.one_of(st.text(), paths, st.lists(st.sampled_from(["..", ".", "", "a", ".relay", "\0"])).map("/".join)))
 def test_a_checked_path_stays_below_its_folder(path: str) -> None:
-    """Whatever checked_path lets through names something strictly below the folder it is joined to."""
+    """F1. Whatever checked_path lets through names something strictly below the folder it is joined to."""
     try:
         assume(not any("\ud800" <= char < "\udc80" or "\udcff" < char <= "\udfff" for char in path))
         checked = checked_path(path)
@@ -185,7 +185,7 @@ def test_a_checked_path_stays_below_its_folder(path: str) -> None:
     ],
 )
 def test_paths_that_are_never_written(path: str, separators: str) -> None:
-    """Each of these is refused."""
+    """F1, F2. Each of these is refused."""
     with pytest.raises(NameRefusedError):
         checked_path(path, separators)
 
@@ -313,9 +313,9 @@ def test_human_size(size: int, text: str) -> None:
     assert human_size(size) == text
 
 
-@pytest.mark.parametrize("name", [".relay", ".relay-soak"])
+@pytest.mark.parametrize("name", [".relay", ".relay-soak", ".RELAY", ".Relay-Soak"])
 def test_the_programs_own_names_are_refused(name: str) -> None:
-    """At the top alone: deeper, or as a part of a name, they are anybody's."""
+    """F2. At the top alone: deeper, or as a part of a name, they are anybody's."""
     for path in (name, f"{name}/a.csv"):
         with pytest.raises(NameRefusedError, match="the program's own"):
             checked_path(path)
