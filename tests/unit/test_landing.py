@@ -107,7 +107,7 @@ def test_two_drops_of_one_name_in_one_batch(machine: Machine) -> None:
 
 @pytest.mark.parametrize("taken", ["file", "folder", "link"])
 def test_nothing_is_overwritten(machine: Machine, tmp_path: Path, taken: str) -> None:
-    """D12. Whatever has the name keeps it."""
+    """D12, F11. Whatever has the name keeps it."""
     outside = write(tmp_path / "outside", b"outside")
     if taken == "file":
         write(machine.top / "a.csv", b"theirs")
@@ -121,8 +121,20 @@ def test_nothing_is_overwritten(machine: Machine, tmp_path: Path, taken: str) ->
     assert outside.read_bytes() == b"outside"
 
 
+@pytest.mark.parametrize("link", ["a/b", "a"])
+def test_what_lies_behind_a_link_is_not_here(machine: Machine, tmp_path: Path, link: str) -> None:
+    """F11. Equal content outside stands for no drop, whether the file or its folder is the link."""
+    outside = write(tmp_path / "outside/b")
+    (machine.top / link).parent.mkdir(exist_ok=True)
+    (machine.top / link).symlink_to(outside if link == "a/b" else outside.parent)
+    path = machine.publish("drop", "a/b")
+    assert path == ("a/b-Version-2" if link == "a/b" else "a-Version-2/b")
+    assert (machine.top / str(path)).read_bytes() == b"content"
+    assert tree(tmp_path / "outside") == {"b": b"content"}
+
+
 def test_a_component_taken_by_the_other_kind(machine: Machine, tmp_path: Path) -> None:
-    """Below a file, or below a link to elsewhere: beside it, and the ledger has the name it got."""
+    """F11. Below a file, or below a link to elsewhere: beside it, and the ledger has the name it got."""
     write(machine.top / "a", b"file")
     (tmp_path / "outside").mkdir()
     (machine.top / "l").symlink_to(tmp_path / "outside")
@@ -345,7 +357,7 @@ def test_equal_drops_of_one_name_in_one_batch(machine: Machine, ids: tuple[str, 
 
 @pytest.mark.parametrize("name", [".relay", ".relay/incoming"])
 def test_a_planted_link_is_refused(tmp_path: Path, name: str) -> None:
-    """Nothing is made, opened or removed where a link in the place of the program's own folder leads."""
+    """F11. Nothing is made, opened or removed where a link in the place of the program's own folder leads."""
     folder = make(tmp_path, "DownloadedFromS3", "kernel")
     outside = write(tmp_path / "outside/part-1")
     (folder.path / name).parent.mkdir(exist_ok=True)
@@ -357,6 +369,20 @@ def test_a_planted_link_is_refused(tmp_path: Path, name: str) -> None:
         with pytest.raises(StartupError):
             probe_within(folder.path)
     assert os.listdir(tmp_path / "outside") == [outside.name]
+
+
+def test_a_link_planted_later_leads_nowhere(machine: Machine, tmp_path: Path) -> None:
+    """F11. The program's own folder is taken away while it runs, and a link has its place: the folder is used on."""
+    for name in ("ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3-shm", "incoming/part-1"):
+        write(tmp_path / "outside" / name, b"theirs")
+    before = tree(tmp_path / "outside")
+    (machine.top / ".relay").rename(machine.top / "away")
+    (machine.top / ".relay").symlink_to(tmp_path / "outside")
+    assert machine.publish("drop", "a") == "a"
+    machine.landing.recover()
+    machine.landing.ledger.close()
+    assert tree(tmp_path / "outside") == before
+    assert (machine.top / "a").read_bytes() == b"content"
 
 
 def test_only_temporary_files_are_removed(machine: Machine) -> None:
