@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def start(module: str, folder: Path, *options: str) -> Server:
-    """`python -m bench.MODULE` with these options."""
+    """`python -m bench.MODULE` with these options; a name with a dot is a module of its own."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", f"bench.{module}", "--port", str(port), *options]
+    name = module if "." in module else f"bench.{module}"
+    command = [sys.executable, "-m", name, *options, "--port", str(port)]
     env = {"PYTHONPATH": str(ROOT)}
     return Server(folder, port, Credentials("bench", "bench"), command, env, _listens)
 

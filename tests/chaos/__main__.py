@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import explore, flow, kills, many, mode4, mutants
+from tests.chaos import explore, flood, flow, kills, many, mode4, mutants, planted
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 
@@ -40,6 +40,11 @@ def main() -> int:
     crowd = proofs.add_parser("many", help="many files in many folders: order, and memory that does not grow")
     crowd.add_argument("--files", type=int, default=200_000)
     crowd.add_argument("--folders", type=int, default=2_000)
+    deluge = proofs.add_parser("flood", help="hostile messages among good ones, and links planted where files arrive")
+    deluge.add_argument("--messages", type=int, default=10_000, help="hostile ones; one good for a hundred of them")
+    deluge.add_argument(
+        "--deliveries", type=int, default=20_000, help="among planted links, with each of the facilities"
+    )
     machine = proofs.add_parser("machine", help="a user, kills at every instant and a model, in one process")
     machine.add_argument("--steps", type=int, default=5000, help="with each of the facilities")
     machine.add_argument(
@@ -47,7 +52,7 @@ def main() -> int:
     )
     machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
     machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help="a broken program, which must be caught")
-    for proof in (storm, calm, soak, crowd, machine):
+    for proof in (storm, calm, soak, crowd, deluge, machine):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -88,6 +93,18 @@ def _many(folder: Path, options: argparse.Namespace) -> many.Outcome:
     return many.run(folder, files=options.files, folders=options.folders)
 
 
+def _flood(folder: Path, options: argparse.Namespace) -> Outcome:
+    words = f"--messages {options.messages} --deliveries {options.deliveries} --seed {options.seed}"
+    print(f"replay: python -m tests.chaos flood {words}", flush=True)
+    for kind in planted.KINDS:
+        (folder / kind).mkdir()
+        links = planted.run(folder / kind, kind, deliveries=options.deliveries, seed=options.seed)
+        print(links.table(), flush=True)
+        if links.violations:
+            return links
+    return flood.run(folder, hostile_messages=options.messages, good=options.messages // 100, seed=options.seed)
+
+
 def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
     kinds = options.kind or explore.KINDS
     words = ["--steps", str(options.steps), "--seed", str(options.seed), *(f"--kind={kind}" for kind in kinds)]
@@ -102,6 +119,7 @@ def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
 
 
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
+    "flood": _flood,
     "flow": _flow,
     "kills": _kills,
     "many": _many,
