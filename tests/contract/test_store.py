@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import os
 import re
@@ -803,6 +804,25 @@ def test_a_store_that_knows_the_condition_is_not_asked(served: Served, caplog: p
         through.put("in/a", b"first")
         assert [request.method for request in network.seen] == ["PUT"]
     assert "ignores" not in caplog.text
+
+
+# What an object says of itself
+
+PACKED = gzip.compress(b"packed" * 1000)
+
+
+def test_what_an_object_says_of_its_content_changes_nothing(served: Served) -> None:
+    """F12, F13. Encoding, type, name, and as much metadata as there may be: the stored bytes arrive, however asked."""
+    metadata = {"mode": "4755", "uid": "0", "drop-id": "a" * 26, "huge": "x" * 1800}
+    headers = {"ContentEncoding": "gzip", "ContentType": "text/html", "ContentDisposition": "attachment; filename=../x"}
+    served.s3.put_object(Bucket=served.store.bucket, Key="in/a", Body=PACKED, Metadata=metadata, **headers)
+    path = served.folder / "arrived"
+    for size in (None, len(PACKED)):
+        assert served.get("in/a", size=size) == PACKED
+    with path.open("w+b") as file:
+        stored = served.store.begin_download("in/a", file.fileno(), size=len(PACKED), version_id=None).result(30)
+    assert path.read_bytes() == PACKED
+    assert (stored.size, dict(stored.metadata)) == (len(PACKED), metadata)
 
 
 # Broken downloads

@@ -23,7 +23,7 @@ def lines_of(message: str, *, error: BaseException | None = None) -> list[str]:
 
 
 def test_a_message_is_one_line() -> None:
-    """E2. A file's name with a newline forges no line."""
+    """E2, F2. A file's name with a newline forges no line."""
     [line] = lines_of(FORGED)
     assert line.startswith("ERROR a")
 

@@ -12,7 +12,8 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 ROW = re.compile(r"^\| ([A-G][0-9]+) \| (.+) \| (`.+`) \|$", re.MULTILINE)
 PROMISED = {f"D{number}" for number in range(1, 30)} | {f"E{number}" for number in range(1, 10)}
-"""What there is to say of Watch, QueuedForUpload, and of names and content."""
+PROMISED |= {f"F{number}" for number in range(1, 15)}
+"""What there is to say of Watch, QueuedForUpload, of names and content, and of messages and objects of anybody."""
 
 
 def rows() -> dict[str, list[str]]:

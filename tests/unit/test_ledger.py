@@ -148,7 +148,7 @@ def test_what_is_no_ledger_is_refused_and_left_untouched(path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 def test_a_ledger_behind_a_link_is_refused(path: Path, suffix: str) -> None:
-    """Nothing is written where a link leads."""
+    """F11. Nothing is written where a link leads."""
     elsewhere = path.with_name("elsewhere")
     path.with_name(path.name + suffix).symlink_to(elsewhere)
     with pytest.raises(StartupError, match="is a link") as caught:
