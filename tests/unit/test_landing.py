@@ -105,7 +105,7 @@ def test_two_drops_of_one_name_in_one_batch(machine: Machine) -> None:
         assert row.name == name
 
 
-@pytest.mark.parametrize("taken", ["file", "folder", "link"])
+@pytest.mark.parametrize("taken", ["file", "folder", "link", "pipe"])
 def test_nothing_is_overwritten(machine: Machine, tmp_path: Path, taken: str) -> None:
     """D12, F11. Whatever has the name keeps it."""
     outside = write(tmp_path / "outside", b"outside")
@@ -113,6 +113,8 @@ def test_nothing_is_overwritten(machine: Machine, tmp_path: Path, taken: str) ->
         write(machine.top / "a.csv", b"theirs")
     elif taken == "folder":
         (machine.top / "a.csv").mkdir()
+    elif taken == "pipe":
+        os.mkfifo(machine.top / "a.csv")  # to open it as a file is opened would wait for its writer
     else:
         (machine.top / "a.csv").symlink_to(outside)
     before = machine.files()
