@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
 import pytest
@@ -823,6 +824,27 @@ def test_what_an_object_says_of_its_content_changes_nothing(served: Served) -> N
         stored = served.store.begin_download("in/a", file.fileno(), size=len(PACKED), version_id=None).result(30)
     assert path.read_bytes() == PACKED
     assert (stored.size, dict(stored.metadata)) == (len(PACKED), metadata)
+
+
+def test_a_key_and_a_version_stay_what_they_are_in_a_request(moto_shelf: Served) -> None:
+    """F3. Whatever stands in them, the request is for this bucket and key, and asks for nothing else."""
+    key, version = "in/a?acl&x=1#f%2e%2e;@other\\..\\b", "v1&partNumber=1#?acl/../x HTTP/1.1"
+    moto_shelf.put(key, b"12345")
+    with proxy(moto_shelf.server.port) as network:
+        through = moto_shelf.over(network.endpoint)
+        network.seen.clear()
+        for size in (None, 5):
+            with pytest.raises((LaterError, NeverError)):
+                through.get(key, size=size, version_id=version)
+            assert through.get(key, size=size) == b"12345"
+    bucket = f"/{moto_shelf.store.bucket}"  # botocore asks it for its region where a version is not accepted
+    asked = {
+        (request.method, unquote(parts.path), tuple(parse_qsl(parts.query)))
+        for request in network.seen
+        if (parts := urlsplit(request.path)).path != bucket
+    }
+    queries: list[tuple[tuple[str, str], ...]] = [(), (("versionId", version),)]
+    assert asked == {(method, f"{bucket}/{key}", query) for method in ("HEAD", "GET") for query in queries}
 
 
 # Broken downloads
