@@ -107,12 +107,15 @@ def rename_noreplace(source_fd: int, source: str, target_fd: int, target: str, f
     if facilities.noreplace:
         _renameat2(source_fd, source, target_fd, target)
         return
+    linked = [os.stat(source, dir_fd=source_fd, follow_symlinks=False)]
     os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
-    linked = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
+    with contextlib.suppress(FileNotFoundError):  # somebody took it away already, or put something else there
+        linked.append(os.stat(target, dir_fd=target_fd, follow_symlinks=False))
     os.fsync(target_fd)  # else a power cut may keep the unlink and forget the link
     with contextlib.suppress(FileNotFoundError):
         # What came under the name meanwhile was not moved: it stays.
-        if os.path.samestat(os.stat(source, dir_fd=source_fd, follow_symlinks=False), linked):
+        now = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
+        if any(os.path.samestat(now, one) for one in linked):
             os.unlink(source, dir_fd=source_fd)
 
 

@@ -362,6 +362,24 @@ def test_the_probe_tells_the_truth_and_leaves_nothing(tmp_path: Path) -> None:
     os.close(fd)
 
 
+@pytest.mark.parametrize("then", ["taken away", "replaced"])
+def test_what_is_taken_at_once_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    """F11. Between link and unlink somebody renames the new name: the old one goes all the same."""
+    original, fd = os.link, os.open(tmp_path, os.O_RDONLY)
+    write(tmp_path / "a")
+
+    def link(*values: Any, **more: Any) -> None:
+        original(*values, **more)
+        (tmp_path / "b").rename(tmp_path / "theirs")
+        if then == "replaced":
+            (tmp_path / "b").symlink_to("elsewhere")
+
+    monkeypatch.setattr(os, "link", link)
+    rename_noreplace(fd, "a", fd, "b", PORTABLE)
+    os.close(fd)
+    assert tree(tmp_path) == {"theirs": b"content"} | ({"b": "-> elsewhere"} if then == "replaced" else {})
+
+
 def test_a_folder_is_asked_without_touching_it(tmp_path: Path) -> None:
     """All but moves can be told so, and nothing is made in it, not for an instant."""
     fd = os.open(tmp_path, os.O_RDONLY)
