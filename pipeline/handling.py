@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _ROOM_SECONDS = 5.0
 """After which room is looked for again, for a file that there was none for."""
+_ROOM_PLACES = 4
+"""Messages of such files that are held, so that their receive counts stay; the places of the others are needed."""
 
 
 class Handling:
@@ -46,6 +48,7 @@ class Handling:
         self._hand, self._groups, self._acknowledger = hand, groups, acknowledger
         self._folder, self._gate, self._stopping = folder, gate, stopping
         self._no_room = Summary(log)
+        self._room_places = threading.BoundedSemaphore(_ROOM_PLACES)
 
     def submit(self, pool: Executor, held: Held, work: Callable[[], None], error: Exception | None = None) -> None:
         """Have a thread do `work`, at whose end the message is handed on; `error` is what came of it before."""
@@ -79,15 +82,24 @@ class Handling:
                 return self._work_or_bury(held, work, error)
             except PausedError as problem:
                 self._gate().shut(problem)
-            except RoomError as problem:  # held: it may take days, and smaller ones go on meanwhile
-                self._no_room.note(problem)
-                self._stopping.wait(_ROOM_SECONDS)
+            except RoomError as problem:
+                self._wait_for_room(problem)
             except (OSError, sqlite3.Error) as problem:
                 self._gate().shut(trouble_in(self._folder, problem))
             error = None
             self._gate().wait()
             if not self._hand.is_ours(held):
                 raise ReceiptError("waited too long, the message goes to the next taker")
+
+    def _wait_for_room(self, problem: RoomError) -> None:
+        """Held, as it may take days, and smaller ones go on meanwhile; RoomError where so many wait already."""
+        if not self._room_places.acquire(blocking=False):
+            raise problem
+        try:
+            self._no_room.note(problem)
+            self._stopping.wait(_ROOM_SECONDS)
+        finally:
+            self._room_places.release()
 
     def _work_or_bury(self, held: Held, work: Callable[[], None], error: Exception | None) -> None:
         try:

@@ -58,6 +58,8 @@ class MissingError(LaterError):
 class RoomError(LaterError):
     """There is no room for this file now, for smaller ones there may be."""
 
+    longest = _RARELY
+
 
 class TriedError(LaterError):
     """The command for this file failed, or runs already; the next try comes after `seconds`."""
@@ -217,7 +219,7 @@ class ObjectStore(Protocol):
         admit: Callable[[int], None] = ...,
         cancelled: Callable[[], bool] = ...,
     ) -> StoredObject:
-        """Write the object to `fd` by position; `size`: its bytes, as far as they are known, which saves a request.
+        """Write the object to `fd` by position; `size`: its bytes, as far as they are known.
 
         `admit` is told how many there will be before the first comes; what it raises ends the download. MissingError if
         there is none, ChangedError if it does not have `size` bytes, LaterError if it ended early.

@@ -42,7 +42,8 @@ class Downloads:
         """See ports.ObjectStore.download."""
         what = self._what(key)
         stop_if(cancelled(), what)
-        if not size:  # not known, or none: a range of nothing is refused
+        # Not known, or none: a range of nothing is refused. Or much: no room is held for it at anybody's word.
+        if not size or size > PART_SIZE:
             with translated(what):
                 head = self._head(key, version_id)
             _refuse_resized(what, head.length, size)

@@ -106,6 +106,11 @@ class Queue:
         except NeverError as error:  # with its reason it is too large, for instance
             log.warning("%s", error)
             return False
+        except PausedError as error:
+            if code_of(error.__cause__) not in (*DENIED, *_MISSING):
+                raise
+            log.warning("%s; hopeless messages go to FailedMessages", error)
+            return False
         return True
 
     def now_ms(self) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from aws_util import Aws
 from pipeline import redrive
@@ -360,6 +361,23 @@ def test_too_large_for_a_reason_it_is_kept_here(served: Served) -> None:
     """A message that SQS refuses with its reason is not buried: False, so that the caller keeps it."""
     message = Received("id", "receipt", "x" * 1_048_577, {}, 1)  # the servers do not count attributes, SQS does
     assert served.queue.bury(message, "why") is False
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "AWS.SimpleQueueService.NonExistentQueue", "ExpiredToken"])
+def test_dead_letters_that_cannot_be_written(code: str) -> None:
+    """Where it is those alone the message is kept here; credentials that are no good are everybody's trouble."""
+
+    class Client:
+        def send_message(self, **_: object) -> None:
+            error: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(error, "SendMessage")
+
+    queue = Queue(Client(), "http://q/relay", "http://q/relay-dlq", 60)  # type: ignore[arg-type]  # the one call
+    if code == "ExpiredToken":
+        with pytest.raises(PausedError):
+            queue.bury(Received("1", "r", "x", {}), "why")
+    else:
+        assert queue.bury(Received("1", "r", "x", {}), "why") is False
 
 
 @pytest.mark.parametrize("suffix", ["", ".fifo"])

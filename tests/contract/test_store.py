@@ -297,12 +297,26 @@ def test_a_small_download_is_of_the_size_that_was_said(served: Served, said: int
 
 @pytest.mark.parametrize("said", [3, PART_SIZE - 1, PART_SIZE + 1, BIG + 1])
 def test_no_more_of_a_download_comes_than_was_said(served: Served, said: int) -> None:
-    """An object of another size than was said is given up after its first part, and never written beyond what was."""
+    """An object of another size than was said is given up, after one small part at most; nothing is beyond that."""
     served.put("in/a", bytes(BIG))
     path = served.folder / "arrived"
     with path.open("w+b") as file, pytest.raises(ChangedError, match=f"{BIG} bytes, not {said}"):
         served.store.download("in/a", file.fileno(), size=said)
-    assert path.stat().st_size <= min(said, PART_SIZE)
+    assert path.stat().st_size <= (said if said <= PART_SIZE else 0)
+
+
+def test_room_is_held_for_what_is_there(served: Served) -> None:
+    """A message that speaks of an object that is none, or a small one, asks for no more room than one part has."""
+    served.put("in/a", b"12345")
+    path = served.folder / "arrived"
+    asked: list[int] = []
+    with path.open("w+b") as file:
+        for key in ("in/a", "in/none"):
+            with pytest.raises((ChangedError, MissingError)):
+                served.store.download(key, file.fileno(), size=500 * 10**9, admit=asked.append)
+            with pytest.raises((ChangedError, MissingError)):
+                served.store.download(key, file.fileno(), size=PART_SIZE, admit=asked.append)
+    assert asked == [PART_SIZE] * 2
 
 
 @pytest.mark.parametrize("said", [None, BIG])

@@ -622,6 +622,31 @@ def test_a_file_without_room_waits_and_smaller_ones_come(consume: Consume, monke
     assert consume.incoming() == []
 
 
+def test_files_without_room_leave_places_for_others(consume: Consume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D1. A few are held; the others go back, and come again after growing pauses."""
+    monkeypatch.setattr(handling, "_ROOM_SECONDS", 0.001)
+    monkeypatch.setattr(pacing, "delay", lambda *_values: 30.0)
+
+    def take(_fd: int, size: int) -> None:
+        if size > 10:
+            raise RoomError("no room")
+
+    consume.poller.close(5)
+    consume.poller = consume.new_poller(concurrency=handling._ROOM_PLACES + 1, room=take)
+    for number in range(20):
+        consume.announce(f"large{number}", b"x" * 100)
+    consume.announce("small", b"x")
+
+    def step() -> bool:
+        if "small" not in consume.files():
+            consume.poller.step(0, 0.0)
+        return "small" in consume.files()
+
+    until(step)
+    assert list(consume.files()) == ["small"]
+    assert consume.queue.buried == []
+
+
 def test_larger_than_is_wanted_is_never_fetched(consume: Consume) -> None:
     """The message goes to the dead letters before a byte comes."""
 
