@@ -38,7 +38,13 @@ class Throttle:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._port)
         slow = asyncio.Event()
-        await asyncio.gather(self._requests(reader, ours, slow), self._answers(theirs, writer, slow))
+        try:
+            await asyncio.gather(self._requests(reader, ours, slow), self._answers(theirs, writer, slow))
+        except asyncio.CancelledError:
+            pass  # it is closed; asyncio would log it
+        finally:
+            for each in (writer, ours):
+                each.transport.abort()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slow: asyncio.Event) -> None:
         with contextlib.suppress(OSError):
