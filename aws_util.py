@@ -23,7 +23,7 @@ from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.aws.classic import ClassicEngine
 from pipeline.aws.crt import CrtEngine
 from pipeline.aws.engine import OWNER, Engine
-from pipeline.aws.errors import code_of, describe, translate, translated
+from pipeline.aws.errors import code_of, describe, is_passing, translate, translated
 from pipeline.aws.store import S3Store
 from pipeline.aws.template import template_of
 from pipeline.names import STORE_PROBE
@@ -76,20 +76,24 @@ class Aws:
         with translated(f"find the queue {self.settings.aws_sqs!r}"):
             return sqs.find_all(client, self.settings.aws_sqs, self.settings.visibility_seconds)
 
-    def check(self, *, sends: bool) -> str:
+    def check(self, *, sends: bool, patient: bool = False) -> str:
         """See, before anything moves, that bucket and queue answer; the queue's URL. StartupError (69 or 78) if not.
 
-        `sends`: whether this program uploads, too, and the bucket has to be fit for that.
+        `sends`: whether this program uploads, too, and the bucket has to be fit for that. `patient`: a queue that
+        cannot be reached now is told of, and its URL is "".
         """
+        self._check_bucket()
+        if sends and self.settings.on_name_conflict == OVERWRITE:
+            self._check_versioning()
         try:
-            self._check_bucket()
-            if sends and self.settings.on_name_conflict == OVERWRITE:
-                self._check_versioning()
             return self.queue().url
         except StartupError:
             raise
         except RelayError as error:
-            raise StartupError(str(error)) from error
+            if not (patient and is_passing(error)):
+                raise StartupError(str(error)) from error
+            log.warning("it begins without the queue, and goes on once that can be reached: %s", error)
+            return ""
 
     def describe_credentials(self) -> str:
         """Where the credentials come from; never what they are."""

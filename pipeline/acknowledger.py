@@ -9,7 +9,8 @@ from pipeline.batcher import Batcher
 from pipeline.groups import Groups
 from pipeline.hand import Hand, Held
 from pipeline.names import printable
-from pipeline.ports import QUEUE_BATCH, MessageQueue, ReceiptError, Received, RelayError
+from pipeline.pacing import Gate
+from pipeline.ports import QUEUE_BATCH, MessageQueue, PausedError, ReceiptError, Received, RelayError
 from pipeline.shapes import TEST_EVENT
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class Acknowledger:
         self._queue, self._groups, self._keep_message, self._hurry = queue, groups, keep_message, hurry
         self._lock = threading.Lock()
         self._passed_over, self._was_tested = 0, False
+        self.gate = Gate()
+        """Shut while nothing can be deleted: what is received meanwhile would only come again."""
         self._batcher: Batcher[Held, None] = Batcher(
             self._delete, QUEUE_BATCH, _LINGER, _THREADS, alone=lambda size: hand.count() <= size
         )
@@ -73,11 +76,12 @@ class Acknowledger:
 
     def _delete(self, batch: Sequence[Held]) -> list[None]:
         """A message that cannot be deleted comes again and is recognised."""
-        left = list(batch)
+        left, tries = list(batch), 0
         try:
-            for attempt in range(_TRIES):
-                left = self._try(left, attempt)
-                if not left or self._hurry.wait(pacing.delay(attempt)):
+            while left and tries < _TRIES:
+                left, paused = self._try(left)
+                tries += not paused
+                if left and not self._wait(tries, paused=paused):
                     break
         except Exception:
             log.exception("an error of the program; messages that were settled come again, and are recognised")
@@ -85,17 +89,26 @@ class Acknowledger:
             self._groups.let_go(held)
         return [None] * len(batch)
 
-    def _try(self, batch: Sequence[Held], attempt: int) -> list[Held]:
-        """Those that may be tried again."""
+    def _wait(self, tries: int, *, paused: bool) -> bool:
+        """Before another try; False if the program stops. While the whole side has to wait, messages are held."""
+        return self.gate.wait() if paused else not self._hurry.wait(pacing.delay(tries - 1))
+
+    def _try(self, batch: Sequence[Held]) -> tuple[list[Held], bool]:
+        """Those that may be tried again, and whether everything has to wait until then."""
         try:
             outcomes = self._queue.delete([held.message.receipt for held in batch])
         except RelayError as error:
             outcomes = [error] * len(batch)
+        if paused := next((outcome for outcome in outcomes if isinstance(outcome, PausedError)), None):
+            self.gate.shut(paused)
+        elif None in outcomes:
+            self.gate.passed()
         again = []
         for held, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, ReceiptError):
                 log.debug("%s", outcome)
             elif outcome is not None:
-                log.info("delivered, but its message could not be deleted (try %d): %s", attempt + 1, outcome)
+                say = log.debug if paused else log.info  # the gate says so, once a minute
+                say("delivered, but its message could not be deleted yet: %s", outcome)
                 again.append(held)
-        return again
+        return again, paused is not None

@@ -13,7 +13,7 @@ from pipeline.drop import Drop
 from pipeline.names import human_size
 from pipeline.notice import announce
 from pipeline.pacing import Gate
-from pipeline.ports import QUEUE_BATCH, Message, MessageQueue, StoredObject
+from pipeline.ports import QUEUE_BATCH, Message, Sender, StoredObject
 from pipeline.spool import Queued, Spool
 from pipeline.storing import Checksums, Route
 
@@ -64,7 +64,7 @@ class Announcer:
     def __init__(
         self,
         spool: Spool,
-        queue: MessageQueue,
+        queue: Sender,
         bucket: str,
         route: Route,
         checksums: Checksums,

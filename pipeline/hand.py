@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from pipeline.ports import MessageQueue, ReceiptError, Received, RelayError, batches
+from pipeline.ports import LaterError, MessageQueue, ReceiptError, Received, RelayError, batches
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +74,9 @@ class Hand:
                 self._drop(each)
         longest = min((each.last for each in ours), default=0.0) - time.monotonic()
         for receipts in batches(each.message.receipt for each in ours if not each.lost):
-            try:
-                self._queue.extend(receipts, max(0, int(min(seconds, longest))))
-            except RelayError as error:
-                log.info("%d messages come back only when their visibility ends: %s", len(receipts), error)
+            outcomes = self._change(receipts, max(0, int(min(seconds, longest))))
+            if kept := [outcome for outcome in outcomes if outcome and not isinstance(outcome, ReceiptError)]:
+                log.info("%d messages come back only when their visibility ends: %s", len(kept), kept[0])
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.message.receipt, None)
@@ -129,14 +128,21 @@ class Hand:
 
     def _extend(self, receipts: list[str]) -> None:
         asked = time.monotonic()
-        try:
-            outcomes = self._queue.extend(receipts, self._visibility)
-        except RelayError as error:
-            outcomes = [error] * len(receipts)
+        outcomes = self._change(receipts, self._visibility)
         with self._changed:
             for receipt, outcome in zip(receipts, outcomes, strict=True):
                 if receipt in self._held:
                     self._note(self._held[receipt], outcome, asked)
+
+    def _change(self, receipts: list[str], seconds: int) -> list[RelayError | None]:
+        """The outcome of each. Nothing is raised: the heartbeat has to go on, and whoever gives back, too."""
+        try:
+            return self._queue.extend(receipts, seconds)
+        except RelayError as error:
+            return [error] * len(receipts)
+        except Exception as error:
+            log.exception("an error of the program; messages may come back when their visibility ends")
+            return [LaterError(str(error))] * len(receipts)
 
     def _note(self, held: Held, outcome: RelayError | None, asked: float) -> None:
         if outcome is None:

@@ -85,7 +85,7 @@ class Poller:
         """Receive what there is room for, waiting up to `wait` seconds; how many, None if it could not ask."""
         started = time.monotonic()
         with self._waiting():
-            if not self.gate.wait():
+            if not (self.gate.wait() and self._acknowledger.gate.wait()):
                 return None
             room, messages = self._receiver.receive(wait)
         self._receiver.hand_over(messages, room)
@@ -102,6 +102,7 @@ class Poller:
         """Finish what is in hand within so many seconds, give the rest back."""
         self._stopping.set()
         self.gate.stop()
+        self._acknowledger.gate.stop()
         self._receiver.close()
         settled = self._hand.wait_until_empty(seconds)
         if not settled:
@@ -237,6 +238,7 @@ class Poller:
         return self._hand.is_ours(held) and not self._cancelled.is_set()
 
     def _note_published(self, arrival: Arrival, stored: StoredObject, path: str | None, started: float) -> None:
+        self.gate.passed()
         if path is None:
             self._landing.resume(arrival.drop_id)
             return

@@ -256,12 +256,16 @@ class ObjectStore(Protocol):
         ...
 
 
-class MessageQueue(Protocol):
-    """One queue, and the place its undeliverable messages go to."""
+class Sender(Protocol):
+    """What the side that sends needs of a queue."""
 
     def send(self, messages: Sequence[Message]) -> list[RelayError | None]:
         """Send up to ten; one outcome each, None where the queue accepted it."""
         ...
+
+
+class MessageQueue(Sender, Protocol):
+    """One queue, and the place its undeliverable messages go to."""
 
     def receive(self, limit: int, wait: int) -> list[Received]:
         """Up to `limit` (at most 10) messages, waiting up to `wait` seconds (at most 20) for the first."""

@@ -29,6 +29,8 @@ class Receiver:
         """`slots`: room for messages in hand, which whoever ends one gives back; `start` begins to work on some."""
         self._queue, self._slots, self._gate, self._start = queue, slots, gate, start
         self._pool = ThreadPoolExecutor(_MORE_CALLS, "receive")
+        self._refused = False
+        """Whether the last answer was that the queue cannot be asked."""
         self._more_waiting = False  # any thread's last answer: no harm if one is a moment late to hear of it
 
     def receive(self, wait: int) -> tuple[int, list[Received] | None]:
@@ -71,8 +73,11 @@ class Receiver:
         try:
             messages = self._queue.receive(limit, wait)
         except RelayError as error:
+            self._refused = True
             self._gate().shut(error)
             return None
-        self._gate().passed()
+        if self._refused:  # what shut the gate else, the store or the disk, has not passed yet
+            self._refused = False
+            self._gate().passed()
         self._more_waiting = len(messages) == QUEUE_BATCH
         return messages

@@ -17,11 +17,11 @@ from pipeline.pacing import Gate, Summary
 from pipeline.ports import (
     CancelledError,
     LaterError,
-    MessageQueue,
     NeverError,
     ObjectStore,
     PausedError,
     RelayError,
+    Sender,
     StoredObject,
     TakenError,
 )
@@ -52,7 +52,7 @@ class Uploader:
         self,
         spool: Spool,
         store: ObjectStore,
-        queue: MessageQueue,
+        queue: Sender,
         route: Route,
         checksums: Checksums,
         *,

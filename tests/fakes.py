@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
+import random
 import re
 import threading
 import time
@@ -38,6 +40,7 @@ from pipeline.ports import (
 
 KEY_BYTES, METADATA_BYTES, BODY_BYTES, ATTRIBUTES, BATCH = 1024, 2048, 1024 * 1024, 10, 10
 DEDUPLICATION_SECONDS = 300
+LONGEST_FLIGHT, MOST_IN_FLIGHT = 43_200, 120_000
 # What XML 1.0 cannot carry, SQS refuses.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -299,11 +302,39 @@ class FakeStore:
 
 
 @dataclass
+class Mischief:
+    """What a standard queue may do to anybody, each with its probability; one seed decides it all."""
+
+    seed: int
+    twice: float = 0.0
+    """A message that was accepted is there two times."""
+    undead: float = 0.0
+    """A message that was deleted comes once more."""
+    vain: float = 0.0
+    """A delete answers OK and deletes nothing."""
+    disorder: bool = False
+    """Messages come in any order, and fewer than were asked for."""
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def strikes(self, probability: float) -> bool:
+        return self._random.random() < probability
+
+    def some_of(self, messages: list[_Waiting], limit: int) -> list[_Waiting]:
+        """Those that a receive hands out."""
+        if not self.disorder:
+            return messages[:limit]
+        return self._random.sample(messages, self._random.randint(1, min(limit, len(messages)))) if messages else []
+
+
+@dataclass
 class _Waiting:
     id: str
     body: str
     attributes: dict[str, str]
     visible_at: float = 0.0
+    received_at: float = 0.0
     receipt: str = ""
     count: int = 0
     group: str = ""
@@ -333,6 +364,10 @@ class FakeQueue:
         self.refuse: Callable[[str, str], RelayError | None] = lambda _operation, _body: None
         """The outcome of one message of a batch, by operation ("send", "delete", "extend") and body."""
         self.buried: list[tuple[Received, str]] = []
+        self.mischief = Mischief(0)
+        self.vain_deletes = False
+        """A delete with a receipt that has expired answers OK, as SQS may, and deletes nothing."""
+        self.retention, self.most_in_flight = math.inf, MOST_IN_FLIGHT
         self._visibility, self._clock, self._dead_letters = visibility, clock, dead_letters
         self._fifo = fifo
         self._accepted: dict[str, float] = {}
@@ -359,7 +394,9 @@ class FakeQueue:
             while not (found := self._visible()) and (left := deadline - time.monotonic()) > 0:
                 # A message comes back without a notification when the injected clock has moved on.
                 self._changed.wait(min(left, 0.01))
-            return [self._hand_out(message) for message in found[:limit]]
+            if sum(message.visible_at > self._clock() for message in self._messages) >= self.most_in_flight:
+                raise LaterError("too many messages are in flight (OverLimit)")
+            return [self._hand_out(message) for message in self.mischief.some_of(found, limit)]
 
     def delete(self, receipts: Sequence[str]) -> list[RelayError | None]:
         """See ports.MessageQueue. An old receipt of a message that others have received since deletes nothing."""
@@ -424,7 +461,8 @@ class FakeQueue:
         if self._fifo and self._has_had(message.unique or str(message.attributes["drop_id"])):
             return None
         self.before.get("accept", _nothing)(message.body)
-        self.put(message.body, {name: str(value) for name, value in message.attributes.items()}, message.group)
+        for _ in range(1 + self.mischief.strikes(self.mischief.twice)):
+            self.put(message.body, {name: str(value) for name, value in message.attributes.items()}, message.group)
         self.journal.add("accepted", message.body)
         return None
 
@@ -438,11 +476,13 @@ class FakeQueue:
 
     def _visible(self) -> list[_Waiting]:
         now = self._clock()
+        self._messages = [message for message in self._messages if now - message.sent_ms / 1000 < self.retention]
         locked = {message.group for message in self._messages if message.visible_at > now} if self._fifo else set()
         return [message for message in self._messages if message.visible_at <= now and message.group not in locked]
 
     def _hand_out(self, message: _Waiting) -> Received:
-        message.visible_at = self._clock() + self._visibility
+        message.received_at = self._clock()
+        message.visible_at = message.received_at + self._visibility
         message.count += 1
         message.receipt = f"{message.id}/{message.count}"
         self.journal.add("received", message.body)
@@ -453,16 +493,23 @@ class FakeQueue:
     def _delete(self, receipt: str) -> RelayError | None:
         with self._changed:
             found = self._find(receipt)
+            gone = receipt.partition("/")[0] in self._gone
             if isinstance(found, ReceiptError):
-                return None if receipt.partition("/")[0] in self._gone else found
+                return None if gone or self.vain_deletes else found
+            if self.vain_deletes and found.visible_at <= self._clock():
+                return None
         if refused := self.refuse("delete", found.body):
             return refused
         self.before.get("delete", _nothing)(found.body)
+        if self.mischief.strikes(self.mischief.vain):
+            return None
         with self._changed:
             if found in self._messages:
                 self._messages.remove(found)
             self._gone.add(found.id)
         self.journal.add("deleted", found.body)
+        if self.mischief.strikes(self.mischief.undead):
+            self.put(found.body, found.attributes, found.group)
         return None
 
     def _extend(self, receipt: str, seconds: int) -> RelayError | None:
@@ -474,6 +521,8 @@ class FakeQueue:
                 return refused
             if found.visible_at <= self._clock():
                 return ReceiptError(f"{receipt}: the message is not in flight")
+            if self._clock() + seconds > found.received_at + LONGEST_FLIGHT:
+                return ReceiptError(f"{receipt}: beyond the limit of {LONGEST_FLIGHT} seconds")
             found.visible_at = self._clock() + seconds
             self._changed.notify_all()
         self.journal.add("extended" if seconds else "given back", found.body)

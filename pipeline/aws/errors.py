@@ -89,6 +89,12 @@ _PAUSING_ERRORS = (
     boto.ProxyConnectionError,
     boto.SSLError,
 )
+_UNREACHABLE = (
+    boto.EndpointConnectionError,
+    boto.ConnectTimeoutError,
+    boto.ConnectionClosedError,
+    boto.ReadTimeoutError,
+)
 _ADVICE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError), _CHAIN),
     ((boto.TokenRetrievalError, boto.SSOError), _RENEW),
@@ -219,6 +225,11 @@ def client_status(error: RelayError) -> int:
     if isinstance(cause, S3ResponseError):
         cause = client_error(cause)
     return status_of(cause) if isinstance(cause, boto.ClientError) else 0
+
+
+def is_passing(error: RelayError) -> bool:
+    """Whether nobody answered, or the service has trouble of its own: it goes by without a person doing anything."""
+    return isinstance(error.__cause__, _UNREACHABLE) or client_status(error) >= 500
 
 
 def stop_if(cancelled: bool, what: str) -> None:

@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def run(context: Context, _link: Link, stop: Stop, sends: bool, soak: Run | None = None) -> None:
-    """StartupError where a person has to do something first. `sends`: the program uploads, too."""
+    """StartupError where a person has to do something first. `sends`: the program uploads, too.
+
+    A queue that cannot be reached now is no reason to let files wait in Watch, unless the program is to end.
+    """
     log.info("kernel       %s", follow_parent())  # it is followed already; this says by which way
     if context.embedded:
         with stop.waiting():
@@ -22,12 +25,12 @@ def run(context: Context, _link: Link, stop: Stop, sends: bool, soak: Run | None
     settings, aws = context.settings, aws_of(context)
     credentials = aws.describe_credentials()
     with stop.waiting():  # an endpoint may take its time; a queue that was made just before is found the next time
-        url = aws.check(sends=sends)
+        url = aws.check(sends=sends, patient=not (context.once or soak))
         if soak and not soak.options.in_place:
             _refuse_used(aws.queue())
     s3, sqs = aws.describe_endpoint("s3"), aws.describe_endpoint("sqs")
     log.info("bucket       s3://%s/%s", settings.aws_s3_bucket, settings.aws_s3_folder)
-    log.info("queue        %s  (messages: %s)", url, settings.aws_sqs_message_format)
+    log.info("queue        %s  (messages: %s)", url or settings.aws_sqs, settings.aws_sqs_message_format)
     log.info("endpoint     %s", s3 if s3 == sqs else f"{s3} (S3), {sqs} (SQS)")
     log.info("credentials  %s", credentials)
     log.info("transfer     %s", aws.describe_engine())

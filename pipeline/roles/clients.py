@@ -2,17 +2,22 @@
 
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from aws_util import Aws
+from pipeline.aws.late import LateQueue
 from pipeline.aws.sqs import Queue
 from pipeline.aws.store import S3Store
 from pipeline.local_aws import EmbeddedAwsTimeoutError
-from pipeline.ports import RelayError, StartupError
+from pipeline.ports import PausedError, RelayError, StartupError
 from pipeline.process import Context, Stop
 
 _JUDGES_CONNECTIONS = 8
 _AGAIN_SECONDS = 1.0
 log = logging.getLogger(__name__)
+
+Clients = TypeVar("Clients")
 
 READY_SECONDS = 60.0
 """How long the embedded S3 and SQS may be silent; while it says that it repairs its queue it is waited for."""
@@ -23,18 +28,36 @@ def aws_of(context: Context) -> Aws:
     return Aws(context.settings, context.embedded.url if context.embedded else "")
 
 
-def connect(context: Context, stop: Stop, concurrency: int, *, writes: bool) -> tuple[S3Store, Queue]:
-    """The clients of this process, made once. An endpoint that went away since the start is waited for.
+def connect(context: Context, stop: Stop, concurrency: int) -> tuple[S3Store, Queue]:
+    """The clients of a process that receives, made once. An endpoint that went away since the start is waited for.
 
     StopRequested if the program is to stop meanwhile.
     """
+    return _patiently(context, stop, lambda aws: (_store(context, aws, concurrency, writes=False), aws.queue()))
+
+
+def connect_to_send(context: Context, stop: Stop, concurrency: int) -> tuple[S3Store, LateQueue]:
+    """The same for one that sends, which needs the store to begin, and not the queue."""
+    return _patiently(context, stop, lambda aws: (_store(context, aws, concurrency, writes=True), _queue_or_later(aws)))
+
+
+def _queue_or_later(aws: Aws) -> LateQueue:
+    queue = LateQueue(aws.queue)
+    try:
+        queue.look()
+    except PausedError as error:
+        log.debug("files are stored, and announced once the queue is found: %s", error)
+    return queue
+
+
+def _patiently(context: Context, stop: Stop, make: Callable[[Aws], Clients]) -> Clients:
     failures = 0
     while True:
         try:
             if context.embedded:
                 with stop.waiting():
                     context.embedded.wait_ready(READY_SECONDS)
-            return _clients(context, concurrency, writes=writes)
+            return make(aws_of(context))
         except (RelayError, EmbeddedAwsTimeoutError) as error:
             failures += 1
             log.log(logging.ERROR if failures == 1 else logging.DEBUG, "waiting: %s", error)
@@ -52,7 +75,8 @@ def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[S3St
         try:
             if context.embedded:
                 context.embedded.wait_ready(READY_SECONDS)
-            return _clients(context, _JUDGES_CONNECTIONS, writes=False)
+            aws = aws_of(context)
+            return _store(context, aws, _JUDGES_CONNECTIONS, writes=False), aws.queue()
         except (RelayError, EmbeddedAwsTimeoutError) as error:
             if stop.requested or time.monotonic() >= give_up_at:
                 raise StartupError(f"the soak test could not begin: {error}") from error
@@ -60,6 +84,5 @@ def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[S3St
         time.sleep(_AGAIN_SECONDS)
 
 
-def _clients(context: Context, concurrency: int, *, writes: bool) -> tuple[S3Store, Queue]:
-    aws = aws_of(context)
-    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes), aws.queue()
+def _store(context: Context, aws: Aws, concurrency: int, *, writes: bool) -> S3Store:
+    return aws.store(context.settings.own_folder / "multipart", concurrency, writes=writes)

@@ -25,7 +25,7 @@ _ONCE_POLLS = 3
 def run(context: Context, _link: Link, stop: Stop) -> None:
     """Receive until SIGTERM; with `once` until three polls in a row brought nothing and nothing is in hand."""
     settings = context.settings
-    store, messages = connect(context, stop, settings.download_concurrency, writes=False)
+    store, messages = connect(context, stop, settings.download_concurrency)
     settings.downloaded.mkdir(mode=0o750, parents=True, exist_ok=True)  # it may have been removed since the start
     facilities = probe_within(settings.downloaded)
     command = _command(settings)

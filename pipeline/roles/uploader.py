@@ -10,7 +10,7 @@ from pipeline import kernel
 from pipeline.keys import Keys, host_field
 from pipeline.link import Link
 from pipeline.process import Context, Stop
-from pipeline.roles.clients import connect
+from pipeline.roles.clients import connect_to_send
 from pipeline.roles.spool import open_spool
 from pipeline.storing import Checksums, Route
 from pipeline.uploader import Uploader, log
@@ -19,7 +19,7 @@ from pipeline.uploader import Uploader, log
 def run(context: Context, link: Link, stop: Stop) -> None:
     """Upload what is offered until SIGTERM, then finish what is in hand."""
     settings = context.settings
-    store, messages = connect(context, stop, settings.upload_concurrency, writes=True)
+    store, messages = connect_to_send(context, stop, settings.upload_concurrency)
     if abandoned := store.abandon_uploads(settings.multipart_max_age_hours * 3600):
         log.info("aborted %d multipart uploads that an earlier run left", abandoned)
     spool = open_spool(settings, stop)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import explore, flood, flow, kills, many, mode4, mutants, planted
+from tests.chaos import explore, flood, flow, hold, kills, many, mode4, mutants, planted
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 
@@ -45,6 +45,9 @@ def main() -> int:
     deluge.add_argument(
         "--deliveries", type=int, default=20_000, help="among planted links, with each of the facilities"
     )
+    patience = proofs.add_parser("hold", help="a download that takes much longer than its message stays hidden")
+    patience.add_argument("--seconds", type=float, default=3600)
+    patience.add_argument("--visibility", type=int, default=30)
     machine = proofs.add_parser("machine", help="a user, kills at every instant and a model, in one process")
     machine.add_argument("--steps", type=int, default=5000, help="with each of the facilities")
     machine.add_argument(
@@ -52,7 +55,7 @@ def main() -> int:
     )
     machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
     machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help="a broken program, which must be caught")
-    for proof in (storm, calm, soak, crowd, deluge, machine):
+    for proof in (storm, calm, soak, crowd, deluge, patience, machine):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -105,6 +108,10 @@ def _flood(folder: Path, options: argparse.Namespace) -> Outcome:
     return flood.run(folder, hostile_messages=options.messages, good=options.messages // 100, seed=options.seed)
 
 
+def _hold(folder: Path, options: argparse.Namespace) -> hold.Outcome:
+    return hold.run(folder, seconds=options.seconds, visibility=options.visibility)
+
+
 def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
     kinds = options.kind or explore.KINDS
     words = ["--steps", str(options.steps), "--seed", str(options.seed), *(f"--kind={kind}" for kind in kinds)]
@@ -121,6 +128,7 @@ def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "flood": _flood,
     "flow": _flow,
+    "hold": _hold,
     "kills": _kills,
     "many": _many,
     "mode4": _mode4,

@@ -25,10 +25,14 @@ class Request:
 
 @dataclass
 class Proxy:
-    """Hands requests on; `change` may alter one, or raise ConnectionError to let the connection break."""
+    """Hands requests on; `change` may alter one, or raise ConnectionError to let the connection break.
+
+    `lose`: those that the server carries out, and whose answers never arrive.
+    """
 
     port: int
     change: Callable[[Request], None] = lambda _request: None
+    lose: Callable[[Request], bool] = lambda _request: False
     seen: list[Request] = field(default_factory=list)
 
     @property
@@ -61,6 +65,9 @@ def proxy(upstream_port: int) -> Iterator[Proxy]:
                 upstream.request(request.method, request.path, request.body, request.headers)
                 answer = upstream.getresponse()
                 body = answer.read()
+            if it.lose(request):
+                self.close_connection = True
+                return
             self.send_response_only(answer.status, answer.reason)
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):

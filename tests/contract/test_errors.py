@@ -28,7 +28,7 @@ from pipeline.ports import (
 from tests.conftest import Start
 from tests.contract import reach
 from tests.contract.proxy import Request, one_answer, proxy
-from tests.servers import Credentials, MotoServer, make_bucket, moto
+from tests.servers import Credentials, MotoServer, free_ports, make_bucket, moto
 
 WHAT = "PUT s3://bucket/in/a"
 
@@ -93,7 +93,7 @@ def refused(code: str, status: int, message: str = "what AWS says") -> boto.Clie
     ],
 )
 def test_an_answer(code: str, status: int, kind: type[RelayError], advice: str) -> None:
-    """Code and status decide the kind; the text has what was tried, code, status, request id and the next step."""
+    """C12, C13. Code and status decide the kind; the text has what was tried, what came of it and the next step."""
     error = errors.translate(refused(code, status), WHAT)
     assert type(error) is kind
     for part in (WHAT, "what AWS says", f"({code}, HTTP {status}, request REQ1)", advice):
@@ -259,7 +259,7 @@ def test_a_missing_bucket(moto_server: MotoServer, tmp_path: Path) -> None:
 
 
 def test_a_vanished_queue(moto_server: MotoServer, tmp_path: Path) -> None:
-    """A queue deleted under the program is everything's trouble, and the text says which queue."""
+    """C13. A queue deleted under the program is everything's trouble, and the text says which queue."""
     queue = reach.aws(tmp_path, moto_server.endpoint, moto_server.credentials, queue="vanishing").queue()
     moto_server.client("sqs").delete_queue(QueueUrl=queue.url)
     calls: list[Callable[[], object]] = [lambda: queue.receive(1, 0), lambda: queue.delete(["r"])]
@@ -276,6 +276,31 @@ def test_nobody_listens(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in text
     assert "check that the endpoint is up" in text
     _assert_no_secret(text, Credentials("k3y", "s3cret"))
+
+
+@pytest.mark.parametrize("how", ["refused", "trouble"])
+def test_a_queue_that_cannot_be_reached_at_the_start(
+    moto_server: MotoServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """C16. Who is patient is told, and begins; others get 69."""
+    make_bucket(moto_server, name := f"patient-{how}")
+    with one_answer(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "close") as endpoint:
+        place = endpoint if how == "trouble" else f"http://127.0.0.1:{free_ports(1)[0]}"
+        keys = {"aws_endpoint_url_sqs": place}
+        aws = reach.aws(tmp_path, moto_server.endpoint, moto_server.credentials, name, **keys)
+        _startup_error(aws, EXIT_UNAVAILABLE)
+        assert aws.check(sends=True, patient=True) == ""
+    assert "it begins without the queue" in caplog.text
+
+
+def test_patience_has_its_limits(guarded: MotoServer, tmp_path: Path) -> None:
+    """C16. A queue that answers and refuses is a matter for a person, and so is a store that nobody reaches."""
+    aws = reach.aws(tmp_path, guarded.endpoint, guarded.require_auth(ONLY_S3), "drops", "inbox")
+    with pytest.raises(StartupError, match="sqs:GetQueueUrl"):
+        aws.check(sends=True, patient=True)
+    away = reach.aws(tmp_path, f"http://127.0.0.1:{free_ports(1)[0]}", guarded.credentials)
+    with pytest.raises(StartupError, match="endpoint is up"):
+        away.check(sends=True, patient=True)
 
 
 def test_no_such_host(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def one(queue: MessageQueue) -> Received:
 
 @pytest.mark.parametrize("suffix", ["", ".fifo"])
 def test_a_missing_queue_is_made(server_name: str, suffix: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Long polling, ten days, dead letters with SQS's fourteen, a hundred receives; standard or FIFO."""
+    """C14. Long polling, ten days, dead letters with SQS's fourteen, a hundred receives; standard or FIFO."""
     served = _served(server_name, request, tmp_path, suffix)
     assert served.queue.dead_url is not None
     assert served.queue.dead_url.endswith(f"/{served.name.removesuffix(suffix)}-dlq{suffix}")

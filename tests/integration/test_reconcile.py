@@ -24,7 +24,7 @@ def queue_of(program: Program) -> tuple[Any, str]:
 
 
 def test_what_was_never_delivered_is_announced_again(tmp_path: Path, launch: Launch) -> None:
-    """Three of five messages are gone: they are found, and brought, once; it runs beside the program."""
+    """C15. Three of five messages are gone: they are found, and brought, once; it runs beside the program."""
     sender = launch(tmp_path, 1, sleepWatchLocalFolder=0.2).started()
     dropped = drop(sender.watch, {f"sub/{number}": b"%d" % number for number in range(5)})
     wait_for(lambda: files(sender.state / "UploadedToS3") == dropped, explain=sender.output)

@@ -32,7 +32,7 @@ def in_queue(sqs: Any, name: str) -> int:
 
 
 def test_what_died_arrives_once_it_can(tmp_path: Path, launch: Launch) -> None:
-    """Beside the running program, and, after that has ended, on its own; nothing is left of the dead letters."""
+    """C14. Beside the running program, and, after that has ended, on its own; nothing is left of the dead letters."""
     program = launch(tmp_path, 2).started()
     s3, sqs = embedded(program, "s3"), embedded(program, "sqs")
     first, second = Announced("a.csv"), Announced("b.csv")

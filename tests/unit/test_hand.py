@@ -103,7 +103,7 @@ def test_what_was_let_go_is_never_given_back(rig: Rig) -> None:
 
 
 def test_a_receipt_that_sqs_refuses_is_lost(rig: Rig) -> None:
-    """Others may have it: not ours, not extended again, not given back."""
+    """C10. Others may have it: not ours, not extended again, not given back."""
     held = rig.take()
     rig.queue.refuse = lambda operation, _body: ReceiptError("stale") if operation == "extend" else None
     rig.passes(BEAT)
@@ -116,7 +116,7 @@ def test_a_receipt_that_sqs_refuses_is_lost(rig: Rig) -> None:
 
 @pytest.mark.parametrize("error", [LaterError("throttled"), PausedError("no network")])
 def test_trouble_is_no_loss_until_the_deadline(rig: Rig, error: RelayError) -> None:
-    """One failed beat is tried again in time."""
+    """C10. One failed beat is tried again in time."""
     held = rig.take()
     rig.queue.trouble.queued["extend"].append(error)
     rig.passes(BEAT)
@@ -126,6 +126,20 @@ def test_trouble_is_no_loss_until_the_deadline(rig: Rig, error: RelayError) -> N
     until(lambda: held.renew > rig.now)
     assert rig.queue.journal.of("extended") == ["a"]
     rig.passes(BEAT)
+    assert rig.hand.is_ours(held)
+
+
+def test_an_error_of_the_program_does_not_end_the_heartbeat(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and the next beat is in time; whoever gives a message back hears nothing of it."""
+    held, other = rig.take("a"), rig.take("b")
+    answers: dict[str, list[RelayError | None]] = {}
+    with monkeypatch.context() as broken:
+        broken.setattr(rig.queue, "extend", lambda *_values: answers["nobody expected it"])
+        rig.passes(BEAT)
+        until(lambda: held.renew > rig.now)
+        rig.hand.give_back(other, 0)
+    rig.passes(1)
+    until(lambda: rig.queue.journal.of("extended") == ["a"])
     assert rig.hand.is_ours(held)
 
 
@@ -143,7 +157,7 @@ def test_an_outage_beyond_the_deadline_is_a_loss(rig: Rig) -> None:
 
 
 def test_twelve_hours_are_the_end(rig: Rig) -> None:
-    """SQS keeps no message in flight for longer."""
+    """C10. SQS keeps no message in flight for longer."""
     held = rig.take()
     held.last = held.deadline
     rig.beats(1)

@@ -196,7 +196,7 @@ def test_many_messages(consume: Consume) -> None:
 
 
 def test_a_duplicate_makes_no_second_file(consume: Consume) -> None:
-    """Twice in the queue, once in the folder, whether the second comes at once or after a restart."""
+    """C5. Twice in the queue, once in the folder, whether the second comes at once or after a restart."""
     consume.announce("a.csv", b"content")
     message, said = consume.queue.messages()[0]
     consume.queue.put(message, said)
@@ -264,7 +264,7 @@ def test_a_missing_object_keeps_its_message(consume: Consume) -> None:
 
 @pytest.mark.parametrize("how", ["SQS said so", "our own deadline has passed"])
 def test_a_lost_receipt_publishes_nothing(consume: Consume, how: str) -> None:
-    """Somebody else has the message by now: the download is thrown away, the message not deleted."""
+    """C7. Somebody else has the message by now: the download is thrown away, the message not deleted."""
     consume.announce("a.csv", b"content")
 
     def lose(_key: str) -> None:
@@ -707,7 +707,7 @@ def test_a_pause_of_the_world_outside_loses_nothing(consume: Consume, operation:
 
 
 def test_a_delete_that_fails_is_tried_again(consume: Consume) -> None:
-    """And where it never succeeds the message comes again and is recognised."""
+    """C4. And where it never succeeds the message comes again and is recognised."""
     consume.announce("a.csv", b"content")
     failures = [LaterError("throttled")] * 4  # one more than a turn tries
     consume.queue.refuse = lambda operation, _body: failures.pop() if operation == "delete" and failures else None
@@ -805,7 +805,7 @@ def test_a_stop_during_a_pause_gives_messages_back(consume: Consume) -> None:
 
 
 def test_never_more_messages_than_free_workers(consume: Consume) -> None:
-    """What is received is worked on at once; the rest stays visible to other consumers."""
+    """C17. What is received is worked on at once; the rest stays visible to other consumers."""
     for number in range(9):
         consume.announce(f"f{number}", b"x")
     go = threading.Event()
