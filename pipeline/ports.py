@@ -25,7 +25,6 @@ QUEUE_BATCH = 10
 """Messages in one call (Amazon SQS Developer Guide, "Message quotas")."""
 EXIT_DONE, EXIT_LOSS, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG = 0, 1, 2, 69, 75, 78
 
-
 _RARELY = 600.0
 """Anybody may announce an object that is not there, or not what it says: each try costs a request, or a download."""
 
