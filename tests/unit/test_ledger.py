@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.ledger import DONE, DUE, NONE, Ledger, Row
 from pipeline.ports import EXIT_CONFIG, StartupError
+from tests.unit.test_ledgers import SCHEMA_1
 
 
 def row(drop_id: str, name: str = "a", temp: str = "temp") -> Row:
@@ -111,26 +112,14 @@ def test_an_unknown_schema_is_refused_and_left_untouched(path: Path, version: in
 def test_an_earlier_ledger_is_taken_over(path: Path) -> None:
     """What it knows stays known, no command is owed for it, and its rows are as old as the takeover."""
     base = sqlite3.connect(path)
-    base.executescript(
-        """
-        PRAGMA journal_mode = WAL;
-        CREATE TABLE drops (
-            drop_id TEXT PRIMARY KEY, temp TEXT NOT NULL, name TEXT NOT NULL,
-            state TEXT NOT NULL CHECK (state IN ('publishing', 'delivered'))
-        ) WITHOUT ROWID;
-        CREATE INDEX drops_by_name ON drops (name);
-        CREATE INDEX drops_unfinished ON drops (state) WHERE state = 'publishing';
-        INSERT INTO drops VALUES ('x', 't1', 'a', 'delivered'), ('y', 't2', 'b', 'publishing');
-        PRAGMA user_version = 1;
-        """
-    )
+    base.executescript(SCHEMA_1)
     base.close()
     before = int(time.time())
     for _ in range(2):
         ledger = Ledger(path, durable=False)
-        assert ledger.find("x") == Row("x", "t1", "a", "delivered", "none", 0)
-        assert ledger.unfinished() == [Row("y", "t2", "b", "publishing")]
-        assert ledger.begin([row("x"), row("y")]) == [False, False]
+        assert ledger.find("x/in/a") == Row("x/in/a", "t1", "a", "delivered", "none", 0)
+        assert ledger.unfinished() == [Row("y/in/b", "t2", "b", "publishing")]
+        assert ledger.begin([row("x/in/a"), row("y/in/b")]) == [False, False]
         times = [noted for (noted,) in ledger._base.execute("SELECT noted FROM drops")]
         assert all(before <= noted <= time.time() for noted in times)
         ledger.close()
