@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.soak import options as soak
@@ -10,31 +9,12 @@ from pipeline.soak import options as soak
 SOAK_MODE = 4
 
 
-@dataclass(frozen=True)
-class ReconcileOptions:
-    """What a person asked of --reconcile."""
-
-    apply: bool
-    """Announce what is missing, rather than say what it is."""
-    ledgers: tuple[Path, ...]
-    """Of the other consumers."""
-    accept_copies: bool
-    """What one of them has, whose ledger is not here, may come a second time."""
-
-
 def read(arguments: Sequence[str], about: str, version: str, config: Path) -> argparse.Namespace:
     """What was asked for; SystemExit(2) where it makes no sense, 0 after --help and --version.
 
     `config` is the properties file that is used if none is given. Without arguments the help is shown, and it is 2.
     """
-    parser = argparse.ArgumentParser(prog="main.py", description=about, allow_abbrev=False)
-    parser.add_argument("-Mode", "--mode", type=int, choices=(1, 2, 3, 4), help="1 ingest, 2 consume, 3 both, 4 soak")
-    parser.add_argument("--config", type=Path, default=config, help="default: %(default)s")
-    parser.add_argument("--once", action="store_true", help="do what is there, then end; Modes 1 to 3")
-    parser.add_argument("--redrive", action="store_true", help="without a mode: send dead letters back to the queue")
-    parser.add_argument("--version", action="version", version=version)
-    _add_reconcile(parser)
-    soak.add_arguments(parser)
+    parser = parser_of(about, version, config)
     found = parser.parse_args(arguments)
     _check_reconcile(parser, found)
     if found.redrive and (found.mode is not None or found.once or found.reconcile):
@@ -47,6 +27,19 @@ def read(arguments: Sequence[str], about: str, version: str, config: Path) -> ar
     if found.mode != SOAK_MODE and (foreign := soak.given(found)):
         parser.error(f"{', '.join(foreign)}: only Mode 4 has this; say -Mode 4 to run a soak test")
     return found
+
+
+def parser_of(about: str, version: str, config: Path) -> argparse.ArgumentParser:
+    """Every option there is."""
+    parser = argparse.ArgumentParser(prog="main.py", description=about, allow_abbrev=False)
+    parser.add_argument("-Mode", "--mode", type=int, choices=(1, 2, 3, 4), help="1 ingest, 2 consume, 3 both, 4 soak")
+    parser.add_argument("--config", type=Path, default=config, help="default: %(default)s")
+    parser.add_argument("--once", action="store_true", help="do what is there, then end; Modes 1 to 3")
+    parser.add_argument("--redrive", action="store_true", help="without a mode: send dead letters back to the queue")
+    parser.add_argument("--version", action="version", version=version)
+    _add_reconcile(parser)
+    soak.add_arguments(parser)
+    return parser
 
 
 def _add_reconcile(parser: argparse.ArgumentParser) -> None:

@@ -42,6 +42,10 @@ class ReadLedger:
         """Whether a drop was delivered, and its command, if there is one, done."""
         return self._any(f"drop_id = ? AND {self._done}", drop_id)
 
+    def is_due(self, drop_id: str) -> bool:
+        """Whether a drop was delivered, and its command is not done."""
+        return self._schema >= 2 and self._any("drop_id = ? AND state = 'delivered' AND command = 'due'", drop_id)
+
     def held_by_another(self, name: str, drop_id: str) -> bool:
         """Whether any other drop was given this name."""
         return self._any("name = ? AND drop_id <> ?", name, drop_id)
@@ -92,6 +96,10 @@ class Ledgers:
     def has(self, drop_id: str) -> bool:
         """Whether any consumer has the drop by now."""
         return any(ledger.has(drop_id) for ledger in self._ledgers)
+
+    def is_due(self, drop_id: str) -> bool:
+        """Whether any consumer has the file, and has still to run its command for it."""
+        return any(ledger.is_due(drop_id) for ledger in self._ledgers)
 
     def had_since(self, key: str, modified: float) -> bool:
         """Whether a drop of this key was delivered since the object there was stored: then that is the one.

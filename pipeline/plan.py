@@ -12,9 +12,10 @@ from typing import Any
 
 from app_properties import Settings
 from pipeline import start
-from pipeline.arguments import SOAK_MODE, ReconcileOptions
+from pipeline.arguments import SOAK_MODE
 from pipeline.local_aws import EmbeddedAws
 from pipeline.process import Context, child
+from pipeline.reconcile import ReconcileOptions
 from pipeline.sides import Role, Side
 from pipeline.soak import cleanup, feasible, options, run
 from pipeline.values import EMBEDDED

@@ -61,7 +61,7 @@ class Poller:
         `waiting` is entered around every wait of `step` that a signal may cut. `command` is run for each file before
         its message is deleted; `landing` has to know of it, too.
         """
-        self._queue, self._store, self._landing, self._acceptance = queue, store, landing, acceptance
+        self._store, self._landing, self._acceptance = store, landing, acceptance
         self._hand = Hand(queue, visibility)
         self._publisher: Batcher[tuple[Held, Arrival], str | None] = Batcher(self._publish, _PUBLISH_BATCH, 0.0)
         self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")

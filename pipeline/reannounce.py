@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from app_properties import Settings
 from aws_util import Aws
 from pipeline.landing import LEDGER
-from pipeline.ledger import DUE, Ledger
+from pipeline.ledgers import ReadLedger
 from pipeline.names import is_of_program
 from pipeline.ports import Listed, Message, ObjectStore, RelayError
 from pipeline.undelivered import look_at, message_of, send_all
@@ -36,20 +36,20 @@ def announce_undelivered(settings: Settings, aws: Aws) -> None:
 
 
 @contextlib.contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger | None]:
+def _ledger(settings: Settings) -> Iterator[ReadLedger | None]:
     path = settings.downloaded / LEDGER
     if not settings.folder_for_downloaded_files or not path.exists():
         yield None
         return
-    with contextlib.closing(Ledger(path)) as ledger:
+    with contextlib.closing(ReadLedger(path)) as ledger:
         yield ledger
 
 
-def _messages(settings: Settings, store: ObjectStore, ledger: Ledger | None) -> Iterator[Message]:
+def _messages(settings: Settings, store: ObjectStore, ledger: ReadLedger | None) -> Iterator[Message]:
     for _, found in look_at(store, settings.aws_s3_folder, _candidates(settings, store)):
         if isinstance(found, RelayError):
             raise found
-        if found is not None and not _is_done(ledger, found.delivery_id):
+        if found is not None and not (ledger and ledger.has(found.delivery_id)):
             yield message_of(found, store.bucket, settings.aws_sqs_message_format, settings.aws_region)
 
 
@@ -62,9 +62,3 @@ def _candidates(settings: Settings, store: ObjectStore) -> Iterator[Listed]:
             log.info("repairing the queue of the embedded server: looked at %d objects", looked)
         if not is_of_program(folder, listed.key):
             yield listed
-
-
-def _is_done(ledger: Ledger | None, drop: str) -> bool:
-    """Not while it is `publishing`, or its command due: the message that would have that done is gone."""
-    row = ledger.find(drop) if ledger is not None else None
-    return row is not None and row.state == "delivered" and row.command != DUE

@@ -4,6 +4,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -17,16 +18,33 @@ from pipeline.undelivered import Stored, look_at
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class ReconcileOptions:
+    """What a person asked of --reconcile."""
+
+    apply: bool
+    """Announce what is missing, rather than say what it is."""
+    ledgers: tuple[Path, ...]
+    """Of the other consumers."""
+    accept_copies: bool
+    """What one of them has, whose ledger is not here, may come a second time."""
+
+
 class Fate(StrEnum):
     """What became of an object, as far as can be seen."""
 
     DELIVERED = "delivered"
+    DUE = "delivered, and their command did not succeed"
     HERE = "in the folder, though no ledger knows them"
     MISSING = "never delivered"
     YOUNG = "too young to tell"
     OLD = "older than ledgerDays"
     FOREIGN = "not of this program"
     UNSEEN = "could not be looked at"
+
+
+TO_ANNOUNCE = (Fate.MISSING, Fate.DUE)
+"""Only a message brings the file, or has the command run."""
 
 
 class Rules(NamedTuple):
@@ -56,7 +74,7 @@ class Reconciliation:
         for listed, found in look_at(self._store, self._rules.folder, self._candidates()):
             fate = self._fate(listed, found)
             self.counts[fate] += 1
-            if fate == Fate.MISSING and isinstance(found, Stored):
+            if fate in TO_ANNOUNCE and isinstance(found, Stored):
                 yield found
 
     def _candidates(self) -> Iterator[Listed]:
@@ -86,6 +104,8 @@ class Reconciliation:
             return Fate.FOREIGN
         if self._ledgers.has(found.delivery_id):
             return Fate.DELIVERED
+        if self._ledgers.is_due(found.delivery_id):
+            return Fate.DUE
         return Fate.HERE if self._is_here(found) else Fate.MISSING
 
 

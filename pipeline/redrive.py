@@ -92,7 +92,7 @@ class Redrive:
             hand.close()
 
     def send_kept(self, folder: Path) -> None:
-        """The messages in FailedMessages. RelayError, or OSError of a file that cannot be removed, ends it."""
+        """The messages in FailedMessages. RelayError ends it."""
         for path in kept_messages(folder):
             try:
                 message = read_message(path)
@@ -101,7 +101,14 @@ class Redrive:
                 self._tally.refused["no kept message"] += 1
                 continue
             if all(self._send([message])):
-                path.unlink(missing_ok=True)
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("sent back, but %s stays: %s; remove it, else it is sent again", path, error.strerror)
+            self._tally.refused["sent, but its file cannot be removed"] += 1
 
     def _patience(self, dead: MessageQueue, visibility: int) -> float:
         try:

@@ -10,6 +10,7 @@ from pipeline.aws.late import LateQueue
 from pipeline.aws.sqs import Queue
 from pipeline.aws.store import S3Store
 from pipeline.local_aws import EmbeddedAwsTimeoutError
+from pipeline.pacing import Gate
 from pipeline.ports import PausedError, RelayError, StartupError
 from pipeline.process import Context, Stop
 
@@ -51,18 +52,20 @@ def _queue_or_later(aws: Aws) -> LateQueue:
 
 
 def _patiently(context: Context, stop: Stop, make: Callable[[Aws], Clients]) -> Clients:
-    failures = 0
+    gate = Gate()
     while True:
         try:
             if context.embedded:
                 with stop.waiting():
                     context.embedded.wait_ready(READY_SECONDS)
-            return make(aws_of(context))
+            made = make(aws_of(context))
         except (RelayError, EmbeddedAwsTimeoutError) as error:
-            failures += 1
-            log.log(logging.ERROR if failures == 1 else logging.DEBUG, "waiting: %s", error)
+            gate.shut(error)
+        else:
+            gate.passed()
+            return made
         with stop.waiting():
-            time.sleep(min(30.0, failures))
+            gate.wait()
 
 
 def connect_to_judge(context: Context, stop: Stop, seconds: float) -> tuple[S3Store, Queue]:

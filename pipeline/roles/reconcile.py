@@ -10,14 +10,13 @@ from os.path import realpath
 
 from app_properties import Settings
 from aws_util import Aws, crc64nvme
-from pipeline.arguments import ReconcileOptions
 from pipeline.landing import LEDGER
 from pipeline.ledgers import Ledgers, ReadLedger
 from pipeline.link import Link
 from pipeline.names import human_size
 from pipeline.ports import EXIT_LOSS, MessageQueue, RelayError, StartupError
 from pipeline.process import Context, Stop, StopRequested
-from pipeline.reconcile import Fate, Inbox, Reconciliation, Rules
+from pipeline.reconcile import TO_ANNOUNCE, Fate, Inbox, ReconcileOptions, Reconciliation, Rules
 from pipeline.roles.clients import READY_SECONDS, aws_of
 from pipeline.undelivered import Stored, message_of, send_all
 from pipeline.values import OVERWRITE
@@ -65,7 +64,7 @@ def _reconcile(context: Context, asked: ReconcileOptions) -> bool:
         missing = _shown(found.missing())
         refused = _send(settings, store.bucket, queue, missing) if asked.apply and queue else sum(0 for _ in missing)
     _sum_up(found.counts, asked, refused)
-    return not (found.counts[Fate.UNSEEN] or refused or (found.counts[Fate.MISSING] and not asked.apply))
+    return not (found.counts[Fate.UNSEEN] or refused or (_wanted(found.counts) and not asked.apply))
 
 
 def _ledgers(settings: Settings, asked: ReconcileOptions) -> tuple[ReadLedger | None, Ledgers]:
@@ -138,9 +137,13 @@ def _sum_up(counts: Counter[Fate], asked: ReconcileOptions, refused: int) -> Non
     found = ", ".join(f"{counts[fate]} {fate}" for fate in Fate if counts[fate])
     log.info("looked at %d objects: %s", counts.total(), found or "nothing is there")
     if asked.apply:
-        log.info("announced again: %d; refused: %d", counts[Fate.MISSING] - refused, refused)
-    elif counts[Fate.MISSING]:
+        log.info("announced again: %d; refused: %d", _wanted(counts) - refused, refused)
+    elif _wanted(counts):
         log.info("nothing was announced; --apply does that")
+
+
+def _wanted(counts: Counter[Fate]) -> int:
+    return sum(counts[fate] for fate in TO_ANNOUNCE)
 
 
 def _age(seconds: float) -> str:

@@ -3,7 +3,7 @@
 import logging
 
 from pipeline.link import Link
-from pipeline.ports import RelayError, StartupError
+from pipeline.ports import EXIT_LOSS, RelayError, StartupError
 from pipeline.process import Context, Stop
 from pipeline.redrive import Redrive, Tally
 from pipeline.roles.clients import READY_SECONDS, aws_of
@@ -19,12 +19,12 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     tally = Tally()
     try:
         _redrive(context, stop, tally)
-    except (RelayError, OSError) as error:
+    except RelayError as error:
         raise StartupError(str(error)) from error
     finally:
         log.info("%s", tally)
     if tally.refused:
-        raise SystemExit(1)
+        raise SystemExit(EXIT_LOSS)
 
 
 def _redrive(context: Context, stop: Stop, tally: Tally) -> None:

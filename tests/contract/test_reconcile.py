@@ -10,12 +10,12 @@ import pytest
 
 from app_properties import load
 from aws_util import Aws
-from pipeline.arguments import ReconcileOptions
 from pipeline.drop import DROP_ID, PATH, delivery_id
 from pipeline.ledger import Ledger, Row
 from pipeline.link import Link
 from pipeline.ports import EXIT_CONFIG, EXIT_LOSS, EXIT_UNAVAILABLE, StartupError
 from pipeline.process import Context, StopRequested
+from pipeline.reconcile import ReconcileOptions
 from pipeline.roles import reconcile
 from tests.servers import MotoServer, make_bucket
 from tests.unit.places import never_stopped

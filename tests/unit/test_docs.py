@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import configparser
 import re
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import main
 from app_properties import known_keys, load
-from pipeline import ports
+from pipeline import arguments, ports
 from pipeline.soak import content, options
 from pipeline.soak.options import SoakOptions
 from pipeline.values import EMBEDDED
@@ -96,10 +95,8 @@ def test_the_readme_lists_every_option() -> None:
     """Of the soak test and of the rest, each once, with its metavar and the default that it has."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `--([a-z-]+)(?: [^`]*)?`(?:, `--help`)? \|([^|]*)\|", text, re.MULTILINE))
-    parser = argparse.ArgumentParser()
-    options.add_arguments(parser)
-    ours = {action.option_strings[-1].removeprefix("--") for action in parser._actions} - {"help"}
-    ours |= {"config", "once", "redrive", "version", "reconcile", "apply", "ledger", "accept-copies"}
+    parser = arguments.parser_of("", "", Path("Application.properties"))
+    ours = {action.option_strings[-1].removeprefix("--") for action in parser._actions} - {"help", "mode"}
     assert rows.keys() == ours
     asked = SoakOptions()
     shown = {"files": str(asked.files), "deadline": f"{asked.deadline / 60:.0f}m", "sizes": "1KiB-8MiB"}

@@ -14,7 +14,7 @@ import pytest
 from app_properties import load
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.drop import CHECKSUM, DROP_ID, PATH, delivery_id
-from pipeline.ledger import Ledger, Row
+from pipeline.ledger import DONE, DUE, Ledger, Row
 from pipeline.ledgers import Ledgers, ReadLedger
 from pipeline.names import encode_path
 from pipeline.ports import LaterError, Listed, PausedError, RelayError
@@ -71,6 +71,21 @@ def test_what_no_ledger_knows_is_missing(tmp_path: Path) -> None:
     keys, found = reconcile(store, ledgers=ledger(tmp_path / "ledger", delivered, begun=begun))
     assert sorted(keys) == ["in/a b/missing", "in/begun"]
     assert found.counts == {Fate.DELIVERED: 1, Fate.MISSING: 2, Fate.YOUNG: 1, Fate.OLD: 1, Fate.FOREIGN: 2}
+
+
+def test_what_its_command_is_due_for_is_announced(tmp_path: Path) -> None:
+    """Though its file lies there: only a message has the command run."""
+    store, path = FakeStore(), tmp_path / "ledger"
+    written = Ledger(path, durable=False)
+    drop = put(store, "in/a")
+    written.begin([Row(drop, "temp", "a", "publishing", DUE)])
+    written.deliver([drop])
+    keys, found = reconcile(store, ledgers=Ledgers([ReadLedger(path)]), here=True)
+    assert (keys, found.counts) == (["in/a"], {Fate.DUE: 1})
+    written.note_command(drop, DONE, 0)
+    keys, found = reconcile(store, ledgers=Ledgers([ReadLedger(path)]), here=True)
+    assert (keys, found.counts) == ([], {Fate.DELIVERED: 1})
+    written.close()
 
 
 def test_a_drop_is_known_by_its_id_and_its_key(tmp_path: Path) -> None:

@@ -187,6 +187,19 @@ def test_those_in_somebodys_hands_are_waited_for(sides: Sides, monkeypatch: pyte
     assert sides.run() == "messages sent back: 1"
 
 
+def test_a_kept_message_that_cannot_be_removed_holds_up_nobody(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent, told of, and counted as left: the next time it is sent again."""
+    keep_message(sides.folder, Received("1", "r", "kept", {}), "no")
+    sides.bury("dead")
+
+    def refuse(_path: Path, **_more: bool) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert sides.run() == "messages sent back: 2; left: 1 (sent, but its file cannot be removed)"
+    assert sides.queue.bodies() == ["kept", "dead"]
+
+
 def test_the_right_to_count_is_not_needed(sides: Sides) -> None:
     """Only to receive and to delete."""
     sides.bury("a")
