@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _ROOM_SECONDS = 5.0
 """After which room is looked for again, for a file that there was none for."""
+_NO_ROOM_SECONDS = 3600.0
+"""After which others of such files come again: received a hundred times, they would be dead letters."""
 _ROOM_PLACES = 4
 """Messages of such files that are held, so that their receive counts stay; the places of the others are needed."""
 
@@ -115,4 +117,6 @@ def _pause(problem: RelayError, receive_count: int) -> float:
     """Seconds after which the message is shown to the next taker."""
     if isinstance(problem, TriedError):
         return problem.seconds
+    if isinstance(problem, RoomError):
+        return _NO_ROOM_SECONDS
     return 5 * isinstance(problem, MissingError) + pacing.delay(receive_count, 0.5, problem.longest)

@@ -15,7 +15,7 @@ from pipeline import kernel
 from pipeline.durability import Durability
 from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
-from pipeline.ledger import NONE, Ledger, Row
+from pipeline.ledger import DUE, NONE, Ledger, Row
 from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
 from pipeline.ports import LaterError
 
@@ -155,8 +155,22 @@ class Landing:
             if self.folder.status(path) is not None:
                 arrival.may_be_here = self._is_equal(arrival)
                 if not arrival.may_be_here:
-                    path = with_name(path, next_version(path.rpartition("/")[2], self.folder.beside(path)))
+                    path = self._free(path, self.folder.beside(path))
+            elif self._is_awaited(path):
+                path = self._free(path, [])
         return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing", self._command)
+
+    def _free(self, path: str, taken: Sequence[str]) -> str:
+        """The next version of a path that is neither among the names there nor awaited by a command."""
+        names = list(taken)
+        while True:
+            names.append(next_version(path.rpartition("/")[2], names))
+            if not self._is_awaited(free := with_name(path, names[-1])):
+                return free
+
+    def _is_awaited(self, path: str) -> bool:
+        """Whether a command is still due for an earlier file of that name, which was taken away: it would take this."""
+        return self._command == DUE and self.ledger.is_awaited(encode_path(path))
 
     def _place(self, arrival: Arrival, row: Row) -> str | OSError:
         try:
@@ -207,7 +221,7 @@ class Landing:
                 except FileExistsError:
                     if self._finish_link(row.temp, place.fd, place.name):
                         return wanted
-                    wanted = with_name(wanted, next_version(place.name, os.listdir(place.fd)))
+                    wanted = self._free(wanted, os.listdir(place.fd))
                     self.ledger.rename(row.drop_id, encode_path(wanted))
 
     def _finish_link(self, temp: str, folder_fd: int, name: str) -> bool:
@@ -237,11 +251,7 @@ class Landing:
                     self._doubtful.remove(name)
 
     def _is_gone(self, temp: str) -> bool:
-        try:
-            os.stat(temp, dir_fd=self.incoming.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        return False
+        return self.incoming.status(temp) is None
 
     @contextlib.contextmanager
     def _locked(self, temp: str) -> Iterator[None]:

@@ -82,7 +82,7 @@ class Ledger:
 
     def _open(self, path: Path, durable: bool) -> None:
         self._base = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
-        self._base.execute("PRAGMA journal_mode = WAL")
+        self._begin_wal()
         self._reader = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         self._base.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with self._transaction() as base:
@@ -98,6 +98,19 @@ class Ledger:
                     base.execute(statement)
             if version < SCHEMA:
                 base.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _begin_wal(self) -> None:
+        """Two processes that open a new file together do not wait for each other here, as they do elsewhere."""
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                self._base.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def close(self) -> None:
         """Close the file."""
@@ -133,9 +146,10 @@ class Ledger:
             base.executemany("UPDATE drops SET state = 'delivered' WHERE drop_id = ?", [(item,) for item in drop_ids])
 
     def note_command(self, drop_id: str, command: str, tries: int) -> None:
-        """What has become of the command of a drop; whoever holds the drop's lock says so."""
+        """What has become of the command of a drop, while it is due: what is done stays done."""
+        update = "UPDATE drops SET command = ?, tries = ? WHERE drop_id = ? AND command = 'due'"
         with self._transaction() as base:
-            base.execute("UPDATE drops SET command = ?, tries = ? WHERE drop_id = ?", (command, tries, drop_id))
+            base.execute(update, (command, tries, drop_id))
 
     def forget(self, before: float, keeps: Callable[[str], bool]) -> Iterator[int]:
         """Forget what was delivered and noted before that, in seconds since the epoch; how many, after each step.
@@ -172,6 +186,12 @@ class Ledger:
         query = "SELECT 1 FROM drops WHERE name = ? AND drop_id <> ? LIMIT 1"
         with self._lock:
             return self._base.execute(query, (name, drop_id)).fetchone() is not None
+
+    def is_awaited(self, name: str) -> bool:
+        """Whether the command of a drop is due for the file of this name: no other file may come to have it."""
+        query = "SELECT 1 FROM drops WHERE name = ? AND command = 'due' LIMIT 1"
+        with self._lock:
+            return self._base.execute(query, (name,)).fetchone() is not None
 
     def write(self) -> None:
         """Write something that changes nothing: what an earlier transaction that failed left half written is void."""

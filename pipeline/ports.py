@@ -57,8 +57,6 @@ class MissingError(LaterError):
 class RoomError(LaterError):
     """There is no room for this file now, for smaller ones there may be."""
 
-    longest = _RARELY
-
 
 class TriedError(LaterError):
     """The command for this file failed, or runs already; the next try comes after `seconds`."""

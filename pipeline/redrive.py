@@ -96,6 +96,8 @@ class Redrive:
         for path in kept_messages(folder):
             try:
                 message = read_message(path)
+            except FileNotFoundError:
+                continue  # another redrive has sent it
             except (OSError, ValueError) as error:
                 log.warning("left, as it is no kept message: %s: %s", path, error)
                 self._tally.refused["no kept message"] += 1

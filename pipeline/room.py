@@ -30,6 +30,8 @@ class Room:
             raise NeverError(f"an object of {human_size(size)}, and [General] maxObjectBytes allows {limit}")
         disk = os.fstatvfs(self._folder.fd)
         free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        if not total:
+            return  # this file system does not say
         if free < max(self._spare, 1):
             raise PausedError(
                 f"{self._folder.path} has {human_size(free)} free and [General] minFreeBytes keeps "
@@ -44,11 +46,11 @@ class Room:
             )
 
     def _reserve(self, fd: int, size: int) -> bool:
-        """False: it does not fit. Other troubles, such as a quota, are those of writing, and raised as such."""
+        """False: it does not fit, or a quota forbids it. Other troubles are those of writing, and raised as such."""
         try:
             kernel.reserve(fd, size)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             return False
         return True

@@ -62,7 +62,10 @@ def _reconcile(context: Context, asked: ReconcileOptions) -> bool:
         stack.callback(store.close)
         found = Reconciliation(store, ledgers, inbox.holds, rules_of(settings, time.time()))
         missing = _shown(found.missing())
-        refused = _send(settings, store.bucket, queue, missing) if asked.apply and queue else sum(0 for _ in missing)
+        if asked.apply and queue:
+            refused = _send(settings, store.bucket, queue, _once_more(queue, asked, missing))
+        else:
+            refused = sum(0 for _ in missing)
     _sum_up(found.counts, asked, refused)
     return not (found.counts[Fate.UNSEEN] or refused or (_wanted(found.counts) and not asked.apply))
 
@@ -82,8 +85,14 @@ def _ledgers(settings: Settings, asked: ReconcileOptions) -> tuple[ReadLedger | 
 def _queue(aws: Aws, asked: ReconcileOptions) -> MessageQueue | None:
     """The queue; None if there is none and none is needed. StartupError (69) if what it holds is in the way."""
     queue = aws.queue() if asked.apply else next(iter(aws.existing_queues()), None)
-    depth = queue.depth() if queue else None
-    if depth and (count := depth.visible + depth.in_flight + depth.delayed):
+    if queue:
+        _refuse_used(queue, asked)
+    return queue
+
+
+def _refuse_used(queue: MessageQueue, asked: ReconcileOptions) -> None:
+    depth = queue.depth()
+    if count := depth.visible + depth.in_flight + depth.delayed:
         holds = (
             f"the queue holds {count} messages ({depth.visible} visible, {depth.in_flight} in flight, {depth.delayed} "
             "delayed), which may announce the very files that are missing"
@@ -91,9 +100,8 @@ def _queue(aws: Aws, asked: ReconcileOptions) -> MessageQueue | None:
         if asked.apply and not asked.accept_copies:
             raise StartupError(f"{holds}; let the consumers empty it first, or say --accept-copies")
         log.warning("%s", holds)
-    if depth and depth.dead:
+    if depth.dead:
         log.warning("%d messages lie among the dead letters, which may announce some of them", depth.dead)
-    return queue
 
 
 def rules_of(settings: Settings, now: float) -> Rules:
@@ -114,6 +122,14 @@ def _shown(missing: Iterable[Stored]) -> Iterator[Stored]:
         log.log(level, "missing   %s  %s  %s old", stored.object.key, human_size(stored.object.size), age)
         if count == _SHOWN:
             log.info("missing   … more; the log names all of them")
+        yield stored
+
+
+def _once_more(queue: MessageQueue, asked: ReconcileOptions, missing: Iterable[Stored]) -> Iterator[Stored]:
+    """Look at the queue again before the first is sent: to find it may have taken hours."""
+    for number, stored in enumerate(missing):
+        if number == 0:
+            _refuse_used(queue, asked)
         yield stored
 
 

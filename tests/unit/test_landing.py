@@ -16,7 +16,7 @@ from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.folders import probe_within
 from pipeline.kernel import try_lock
 from pipeline.landing import LEDGER, Arrival, Landing
-from pipeline.ledger import Row
+from pipeline.ledger import DONE, DUE, Row
 from pipeline.names import encode_path
 from pipeline.ports import EXIT_CONFIG, LaterError, StartupError
 from tests.unit.places import make, tree, write
@@ -163,6 +163,22 @@ def test_a_lost_ledger_does_not_double_what_is_there(machine: Machine) -> None:
     assert machine.files() == {"a": b"content", "b": b"changed", "b-Version-2": b"content"}
     assert machine.incoming() == []
     assert machine.state("one") == "delivered"
+
+
+@pytest.mark.parametrize("body", [b"content", b"another"])
+def test_a_name_that_a_command_waits_for_is_given_to_nobody(machine: Machine, body: bytes) -> None:
+    """Its file was taken away: the command, which is tried again by that name, must not meet another drop's."""
+    machine.landing = Landing(machine.folder, crc64nvme, DUE)
+    assert machine.publish("one", "d/x.csv") == "d/x.csv"
+    os.unlink(machine.top / "d/x.csv")
+    assert machine.publish("two", "d/x.csv", body) == "d/x-Version-2.csv"
+    os.unlink(machine.top / "d/x-Version-2.csv")
+    write(machine.top / "d/x.csv", b"somebody else's")
+    assert machine.publish("three", "d/x.csv", body) == "d/x-Version-3.csv"
+    os.unlink(machine.top / "d/x.csv")
+    for drop_id in ("one", "two", "three"):
+        machine.landing.ledger.note_command(drop_id, DONE, 0)
+    assert machine.publish("four", "d/x.csv", body) == "d/x.csv"
 
 
 def test_one_bad_file_does_not_fail_its_batch(machine: Machine) -> None:

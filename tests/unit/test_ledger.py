@@ -109,6 +109,30 @@ def test_an_unknown_schema_is_refused_and_left_untouched(path: Path, version: in
     assert path.read_bytes() == before
 
 
+def test_what_is_done_stays_done(path: Path) -> None:
+    """A poller that is late to say that a command failed does not have it run again."""
+    ledger = Ledger(path, durable=False)
+    ledger.begin([Row("x", "t", "a", "publishing", DUE)])
+    ledger.deliver(["x"])
+    ledger.note_command("x", DUE, 2)
+    assert ledger.is_awaited("a")
+    ledger.note_command("x", DONE, 3)
+    ledger.note_command("x", DUE, 0)
+    assert ledger.find("x") == Row("x", "t", "a", "delivered", DONE, 3)
+    assert not ledger.is_awaited("a")
+
+
+def test_processes_that_make_it_together_wait_for_each_other(path: Path) -> None:
+    """One is at the switch to the journal that several can share: the other's does not fail."""
+    first = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    first.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.1, first.execute, ["COMMIT"])
+    timer.start()
+    ledger = Ledger(path, durable=False)
+    assert ledger.begin([row("x")]) == [True]
+    timer.join()
+
+
 def test_an_earlier_ledger_is_taken_over(path: Path) -> None:
     """What it knows stays known, no command is owed for it, and its rows are as old as the takeover."""
     base = sqlite3.connect(path)

@@ -200,6 +200,14 @@ def test_a_kept_message_that_cannot_be_removed_holds_up_nobody(sides: Sides, mon
     assert sides.queue.bodies() == ["kept", "dead"]
 
 
+def test_a_kept_message_that_another_redrive_sends_is_passed_over(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was listed, and is gone by the time that it is read."""
+    monkeypatch.setattr(redrive, "kept_messages", lambda folder: [folder / "gone.json"])
+    assert sides.run() == "messages sent back: 0"
+
+
 def test_the_right_to_count_is_not_needed(sides: Sides) -> None:
     """Only to receive and to delete."""
     sides.bury("a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,8 +28,10 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 @pytest.fixture
-def fd(tmp_path: Path) -> int:
-    return os.open(tmp_path / "arrival", os.O_RDWR | os.O_CREAT)
+def fd(tmp_path: Path) -> Iterator[int]:
+    opened = os.open(tmp_path / "arrival", os.O_RDWR | os.O_CREAT)
+    yield opened
+    os.close(opened)
 
 
 def room(folder: Path, **limits: int) -> Room:
@@ -75,7 +78,7 @@ def test_its_room_is_reserved(tmp_path: Path, fd: int) -> None:
 
 
 def test_a_disk_that_was_filled_meanwhile(tmp_path: Path, fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the reservation says counts; a quota is not this file's affair alone."""
+    """What the reservation says counts, be it for a quota."""
 
     def refuse(number: int) -> None:
         def fail(_fd: int, _size: int) -> None:
@@ -83,12 +86,19 @@ def test_a_disk_that_was_filled_meanwhile(tmp_path: Path, fd: int, monkeypatch: 
 
         monkeypatch.setattr(kernel, "reserve", fail)
 
-    refuse(errno.ENOSPC)
-    with pytest.raises(RoomError):
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        refuse(number)
+        with pytest.raises(RoomError):
+            room(tmp_path).take(fd, 3 * MB)
+    refuse(errno.EIO)
+    with pytest.raises(OSError, match="nput"):
         room(tmp_path).take(fd, 3 * MB)
-    refuse(errno.EDQUOT)
-    with pytest.raises(OSError, match="uota"):
-        room(tmp_path).take(fd, 3 * MB)
+
+
+def test_a_file_system_that_does_not_say(tmp_path: Path, fd: int, disk: SimpleNamespace) -> None:
+    """All zeros are no answer."""
+    disk.f_bavail = disk.f_blocks = disk.f_frsize = 0
+    room(tmp_path, spare=MB).take(fd, 3 * MB)
 
 
 @pytest.mark.parametrize("answer", [errno.EOPNOTSUPP, errno.ENOSYS])
