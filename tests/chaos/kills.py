@@ -49,7 +49,7 @@ class Outcome:
         return "\n".join(lines)
 
 
-class _Dropper(threading.Thread):
+class Dropper(threading.Thread):
     """Drops files into Watch, never over one that is still there, and takes archived ones away."""
 
     def __init__(self, relay: Relay, files: int, rng: random.Random, staging: Path) -> None:
@@ -90,7 +90,7 @@ class _Dropper(threading.Thread):
             return
 
 
-class _Observer(threading.Thread):
+class Observer(threading.Thread):
     """Looks at DownloadedFromS3 without pause: whatever is seen must be whole at first sight, and stay as it is.
 
     It takes one file in three away, as a user does who works on what arrived: a duplicate must not bring it again.
@@ -137,8 +137,8 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     outcome, started = Outcome(files=files), time.monotonic()
     relay.watch.mkdir(parents=True)
     relay.downloaded.mkdir(parents=True)
-    dropper = _Dropper(relay, files, random.Random(rng.random()), folder / "staging")
-    observer = _Observer(relay, dropper.dropped, random.Random(rng.random()), folder / "staging" / "taken-arrivals")
+    dropper = Dropper(relay, files, random.Random(rng.random()), folder / "staging")
+    observer = Observer(relay, dropper.dropped, random.Random(rng.random()), folder / "staging" / "taken-arrivals")
     relay.start()
     dropper.start()
     observer.start()
@@ -181,10 +181,14 @@ def judge(relay: Relay, dropped: dict[str, tuple[int, str]], taken: Path, taken_
     found += [f"INVENTED: {item}" for item in (arrived.keys() | archived.keys()) - dropped.keys()]
     for folder in (relay.watch, relay.queued, relay.failed):
         found += [f"LEFT BEHIND: {path}" for path in files_in(folder)]
-    found += [f"TEMPORARY FILE: {path}" for path in (relay.downloaded / ".relay" / "incoming").iterdir()]
     found += [f"UPLOAD UNDER WAY: {path}" for path in (relay.state / ".relay" / "multipart").glob("*.json")]
-    found += [f"ORPHAN: process {pid}" for pid in relay.survivors()]
-    return found
+    return found + remains(relay)
+
+
+def remains(receiver: Relay) -> list[str]:
+    """What a program leaves of its work on the receiving side, and must not."""
+    found = [f"TEMPORARY FILE: {path}" for path in (receiver.downloaded / ".relay" / "incoming").iterdir()]
+    return found + [f"ORPHAN: process {pid}" for pid in receiver.survivors()]
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -209,7 +213,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _kill_while_flowing(relay: Relay, dropper: _Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
+def _kill_while_flowing(relay: Relay, dropper: Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
     """Spread the kills over the drops; the pids that were killed.
 
     The sleeps are the fault schedule, not waits for a condition. Half of the kills wait until everything has started
@@ -249,7 +253,7 @@ def _choose(relay: Relay, rng: random.Random, *, burst: bool, server: bool) -> i
     return rng.choice(servers) if dice < 0.2 and servers and server else rng.choice(workers)
 
 
-def _rests(relay: Relay, observer: _Observer, expected: int) -> bool:
+def _rests(relay: Relay, observer: Observer, expected: int) -> bool:
     waiting = files_in(relay.watch) or files_in(relay.queued)
     return not waiting and len(observer.seen) >= expected
 
