@@ -52,9 +52,10 @@ class Outcome:
 class Dropper(threading.Thread):
     """Drops files into Watch, never over one that is still there, and takes archived ones away."""
 
-    def __init__(self, relay: Relay, files: int, rng: random.Random, staging: Path) -> None:
+    def __init__(self, relay: Relay, files: int, rng: random.Random, staging: Path, names: float = _NAMES) -> None:
+        """`names`: the share of drops that use one of a few names, and wait for each other."""
         super().__init__(name="dropper", daemon=True)
-        self._relay, self._files, self._rng, self._staging = relay, files, rng, staging
+        self._relay, self._files, self._rng, self._staging, self._names = relay, files, rng, staging, names
         self.taken = staging / "taken-by-the-user"
         self.taken.mkdir(parents=True)
         self.dropped: dict[str, tuple[int, str]] = {}
@@ -71,9 +72,8 @@ class Dropper(threading.Thread):
             raise
 
     def _drop(self, number: int) -> None:
-        name = (
-            f"same-{self._rng.randrange(8)}.csv" if self._rng.random() < _NAMES else f"d{number % 7}/file {number}.bin"
-        )
+        shared = self._rng.random() < self._names
+        name = f"same-{self._rng.randrange(8)}.csv" if shared else f"d{number % 7}/file {number}.bin"
         content = _content(number, self._rng)
         self.dropped[hashlib.sha256(content).hexdigest()] = (number, name)
         source, target = self._staging / str(number), self._relay.watch / name
@@ -93,12 +93,19 @@ class Dropper(threading.Thread):
 class Observer(threading.Thread):
     """Looks at DownloadedFromS3 without pause: whatever is seen must be whole at first sight, and stay as it is.
 
-    It takes one file in three away, as a user does who works on what arrived: a duplicate must not bring it again.
+    It takes a share of the files away, as a user does who works on what arrived: a duplicate must not bring them again.
     """
 
-    def __init__(self, relay: Relay, expected: dict[str, tuple[int, str]], rng: random.Random, taken: Path) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        expected: dict[str, tuple[int, str]],
+        rng: random.Random,
+        taken: Path,
+        share: float = 1 / 3,
+    ) -> None:
         super().__init__(name="observer", daemon=True)
-        self._relay, self._expected, self._rng, self.taken = relay, expected, rng, taken
+        self._relay, self._expected, self._rng, self.taken, self._share = relay, expected, rng, taken, share
         self.taken.mkdir(parents=True)
         self.seen: dict[str, str | None] = {}
         self._where: dict[str, Path] = {}
@@ -117,7 +124,7 @@ class Observer(threading.Thread):
         self.seen[name] = digest_or_none(path)
         if self.seen[name] not in self._expected:
             self.violations.append(f"PARTIAL or invented: {name} at first sight")
-        if self._rng.random() < 1 / 3:
+        if self._rng.random() < self._share:
             self._where[name] = self.taken / str(len(self._where))
             os.rename(path, self._where[name])
 
