@@ -7,6 +7,7 @@ whole but has no name yet. They share its file system, so giving the name is one
 import contextlib
 import logging
 import os
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,10 @@ class Landing:
             except (LaterError, OSError) as error:
                 log.warning("%s is not published yet, its message will bring it: %s", decode_path(row.name), error)
         for name in os.listdir(self.incoming.fd):
-            self._remove_stray(name)
+            try:
+                self._remove_stray(name)
+            except sqlite3.Error:  # not hidden: the next download asks the ledger again, and this file goes then
+                self._doubtful.append(name)
         return len(unfinished)
 
     def _row(self, arrival: Arrival) -> Row:
@@ -271,6 +275,15 @@ class Landing:
             self.folder.sync({path for _, path in drops})
             self.ledger.deliver([drop_id for drop_id, _ in drops])
 
+    def _is_spoken_of(self, temp: str) -> bool:
+        """Whether a row speaks of a temporary file whose process has ended, and none can come to do so.
+
+        A process that is killed while it commits leaves rows that nobody sees until the ledger is opened anew, and that
+        would then read as published. What is written meanwhile makes them void.
+        """
+        self.ledger.write()
+        return temp in {row.temp for row in self.ledger.unfinished()}
+
     def _remove_stray(self, name: str) -> None:
         """Remove a temporary file that no living process holds and no row speaks of."""
         if not name.startswith(_TEMP_NAMES):
@@ -280,7 +293,7 @@ class Landing:
         except OSError:
             return
         try:
-            if is_regular(os.fstat(fd)) and try_lock(fd) and name not in {row.temp for row in self.ledger.unfinished()}:
+            if is_regular(os.fstat(fd)) and try_lock(fd) and not self._is_spoken_of(name):
                 self._unlink(name)  # it may have been published since it was listed
         finally:
             os.close(fd)
