@@ -30,7 +30,8 @@ class _Waiter(NamedTuple):
 class Sqs:
     """The queues, and what is asked of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_queue: Callable[[str, dict[str, str]], Queue] = Queue) -> None:
+        self._make_queue = make_queue
         self._queues: dict[str, Queue] = {}
         self._waiting: dict[Exchange, _Waiter] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}  # by queue: when a hidden message may show
@@ -78,7 +79,7 @@ class Sqs:
             raise RefusedError("InvalidParameterValue", "this server has no FIFO queues")
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = Queue(name, {**_DEFAULTS, **attributes})
+            queue = self._queues[name] = self._make_queue(name, {**_DEFAULTS, **attributes})
             self._link(queue)
         elif any(queue.attributes.get(key) != value for key, value in attributes.items()):
             raise RefusedError("QueueNameExists", "a queue of that name has other attributes")

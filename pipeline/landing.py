@@ -18,13 +18,13 @@ from pipeline.kernel import try_lock
 from pipeline.ledger import DUE, NONE, Ledger, Row
 from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
 from pipeline.ports import LaterError
+from pipeline.strays import Strays
 
 log = logging.getLogger(__name__)
 
 INCOMING = f"{RESERVED}/incoming"
 LEDGER = f"{RESERVED}/ledger.sqlite3"
 _FILE_MODE = 0o640
-_TEMP_NAMES = ("part-", "whole-")  # the second is of earlier versions of the program
 
 
 @dataclass
@@ -60,11 +60,11 @@ class Landing:
         self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
         self._checksum, self._command = checksum, command
         self._durability = Durability(together=folder.facilities.together)
-        self._doubtful: list[str] = []
+        self._strays = Strays(self.incoming, self.ledger)
 
     def open_arrival(self) -> Arrival:
         """A new file to download to; sqlite3.Error while the ledger cannot be written."""
-        self._settle_doubts()
+        self._strays.settle()
         while True:
             fd, temp = kernel.create_hidden(self.incoming.fd, _FILE_MODE)  # nobody else can look into this folder
             if try_lock(fd) and (status := os.fstat(fd)).st_nlink:
@@ -78,7 +78,7 @@ class Landing:
         """Give the descriptor back and remove what has no name, unless the ledger promises to publish it."""
         try:
             if arrival.in_doubt:
-                self._doubtful.append(arrival.temp)
+                self._strays.doubt(arrival.temp)
             elif arrival.temp and not (arrival.in_ledger and self._is_promised(arrival)):
                 self._unlink(arrival.temp)
         finally:
@@ -144,8 +144,7 @@ class Landing:
                 self.resume(row.drop_id)
             except (LaterError, OSError) as error:
                 log.warning("%s is not published yet, its message will bring it: %s", decode_path(row.name), error)
-        for name in os.listdir(self.incoming.fd):
-            self._remove_stray(name)
+        self._strays.remove_all()
         return len(unfinished)
 
     def _row(self, arrival: Arrival) -> Row:
@@ -241,15 +240,6 @@ class Landing:
         status = None if self.folder.facilities.noreplace else self.incoming.status(temp)
         return status is not None and status.st_nlink > 1
 
-    def _settle_doubts(self) -> None:
-        """Once the ledger can be written again, remove what failed transactions may have told it of."""
-        if names := list(self._doubtful):
-            self.ledger.write()
-            for name in names:
-                self._remove_stray(name)
-                with contextlib.suppress(ValueError):  # another thread was quicker
-                    self._doubtful.remove(name)
-
     def _is_gone(self, temp: str) -> bool:
         return self.incoming.status(temp) is None
 
@@ -280,17 +270,3 @@ class Landing:
         if drops:
             self.folder.sync({path for _, path in drops})
             self.ledger.deliver([drop_id for drop_id, _ in drops])
-
-    def _remove_stray(self, name: str) -> None:
-        """Remove a temporary file that no living process holds and no row speaks of."""
-        if not name.startswith(_TEMP_NAMES):
-            return
-        try:
-            fd = self.incoming.open(name)
-        except OSError:
-            return
-        try:
-            if is_regular(os.fstat(fd)) and try_lock(fd) and name not in {row.temp for row in self.ledger.unfinished()}:
-                self._unlink(name)  # it may have been published since it was listed
-        finally:
-            os.close(fd)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import explore, flood, flow, hold, kills, many, mode4, mutants, planted
+from tests.chaos import consumers, explore, flood, flow, hold, kills, many, mode4, mutants, planted
+from tests.chaos.cast import Plan
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 
@@ -37,6 +38,13 @@ def main() -> int:
     soak.add_argument("--endpoint", choices=sorted(SERVERS), default="embedded")
     soak.add_argument("--minutes", type=float, default=10)
     soak.add_argument("--chaos", action="store_true", help="kill its processes meanwhile")
+    taking = proofs.add_parser("consumers", help="consumers are killed, and messages come twice")
+    taking.add_argument("--drops", type=int, default=5000)
+    taking.add_argument("--duplicates", type=float, default=0.1, help="of all deliveries, those of repeated messages")
+    taking.add_argument("--kills", type=int, default=100)
+    taking.add_argument("--instances", type=int, default=1, help="programs with a folder each on one queue")
+    taking.add_argument("--lose-ledger", action="store_true", help="kill whole programs, and remove their ledgers")
+    taking.add_argument("--mutant", choices=mutants.IN_CONSUMERS, help="broken consumers, which must be caught")
     crowd = proofs.add_parser("many", help="many files in many folders: order, and memory that does not grow")
     crowd.add_argument("--files", type=int, default=200_000)
     crowd.add_argument("--folders", type=int, default=2_000)
@@ -55,7 +63,7 @@ def main() -> int:
     )
     machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
     machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help="a broken program, which must be caught")
-    for proof in (storm, calm, soak, crowd, deluge, patience, machine):
+    for proof in (storm, calm, soak, taking, crowd, deluge, patience, machine):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -83,6 +91,16 @@ def _kills(folder: Path, options: argparse.Namespace) -> kills.Outcome:
         return kills.run(folder, relay, files=options.files, kills=options.kills, seed=options.seed)
     finally:
         relay.end()
+
+
+def _consumers(folder: Path, options: argparse.Namespace) -> consumers.Outcome:
+    plan = Plan(options.drops, options.duplicates, options.kills, options.instances, options.lose_ledger)
+    replay = f"--drops {plan.drops} --duplicates {plan.duplicates} --kills {plan.kills} --instances {plan.instances}"
+    replay += f" --seed {options.seed}" + " --lose-ledger" * plan.lose_ledger
+    replay += f" --mutant {options.mutant}" if options.mutant else ""
+    print(f"replay: python -m tests.chaos consumers {replay}", flush=True)
+    code = mutants.make(options.mutant, folder) if options.mutant else ROOT
+    return consumers.run(folder, plan, seed=options.seed, code=code)
 
 
 def _mode4(folder: Path, options: argparse.Namespace) -> mode4.Outcome:
@@ -126,6 +144,7 @@ def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
 
 
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
+    "consumers": _consumers,
     "flood": _flood,
     "flow": _flow,
     "hold": _hold,

@@ -19,23 +19,29 @@ def on_embedded(_folder: Path) -> Iterator[Keys]:
 @contextlib.contextmanager
 def on_moto(folder: Path) -> Iterator[Keys]:
     """S3 and SQS of moto."""
-    with _started(moto, folder / "moto") as server:
+    with moto(new_folder(folder / "moto")) as server:
         yield _keys(server, aws_endpoint_url=server.endpoint)
 
 
 @contextlib.contextmanager
 def on_seaweed(folder: Path) -> Iterator[Keys]:
     """S3 of SeaweedFS beside the SQS of ministack, which takes any credentials."""
-    with _started(seaweedfs, folder / "weed") as store, _started(ministack, folder / "ministack") as queues:
+    with on_two(seaweedfs(new_folder(folder / "weed")), ministack(new_folder(folder / "ministack"))) as keys:
+        yield keys
+
+
+@contextlib.contextmanager
+def on_two(store: Server, queues: Server) -> Iterator[Keys]:
+    """S3 of one server beside SQS of another; both are started here."""
+    with store, queues:
         places = {"aws_endpoint_url_s3": store.endpoint, "aws_endpoint_url_sqs": queues.endpoint}
         yield _keys(store, aws_endpoint_url="", **places)
 
 
-@contextlib.contextmanager
-def _started(make: Callable[[Path], Server], folder: Path) -> Iterator[Server]:
+def new_folder(folder: Path) -> Path:
+    """Made just now, for the data of one server."""
     folder.mkdir()
-    with make(folder) as server:
-        yield server
+    return folder
 
 
 def _keys(store: Server, **places: str) -> Keys:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.endpoints import Servers, on_moto, on_seaweed
-from tests.chaos.kills import digest, files_in
+from tests.chaos.kills import digest, files_in, remains
 from tests.chaos.relay import Relay, wait_for
 
 MIB = 1 << 20
@@ -90,9 +90,8 @@ def judge(sender: Relay, receiver: Relay, expected: dict[str, str]) -> list[str]
         found += [f"DAMAGED: {name} in {where.name}" for name in both if content[name] != expected[name]]
     for folder in (sender.watch, sender.queued, sender.failed, receiver.state / "FailedMessages"):
         found += [f"LEFT BEHIND: {path}" for path in files_in(folder)]
-    found += [f"TEMPORARY FILE: {path}" for path in (receiver.downloaded / ".relay" / "incoming").iterdir()]
-    found += [f"ORPHAN: process {pid}" for program in {sender, receiver} for pid in program.survivors()]
-    return found
+    found += remains(receiver)
+    return found + [f"ORPHAN: process {pid}" for program in {sender} - {receiver} for pid in program.survivors()]
 
 
 def make_files(folder: Path, count: int, rng: random.Random) -> None:

@@ -49,12 +49,13 @@ class Outcome:
         return "\n".join(lines)
 
 
-class _Dropper(threading.Thread):
+class Dropper(threading.Thread):
     """Drops files into Watch, never over one that is still there, and takes archived ones away."""
 
-    def __init__(self, relay: Relay, files: int, rng: random.Random, staging: Path) -> None:
+    def __init__(self, relay: Relay, files: int, rng: random.Random, staging: Path, names: float = _NAMES) -> None:
+        """`names`: the share of drops that use one of a few names, and wait for each other."""
         super().__init__(name="dropper", daemon=True)
-        self._relay, self._files, self._rng, self._staging = relay, files, rng, staging
+        self._relay, self._files, self._rng, self._staging, self._names = relay, files, rng, staging, names
         self.taken = staging / "taken-by-the-user"
         self.taken.mkdir(parents=True)
         self.dropped: dict[str, tuple[int, str]] = {}
@@ -71,9 +72,8 @@ class _Dropper(threading.Thread):
             raise
 
     def _drop(self, number: int) -> None:
-        name = (
-            f"same-{self._rng.randrange(8)}.csv" if self._rng.random() < _NAMES else f"d{number % 7}/file {number}.bin"
-        )
+        shared = self._rng.random() < self._names
+        name = f"same-{self._rng.randrange(8)}.csv" if shared else f"d{number % 7}/file {number}.bin"
         content = _content(number, self._rng)
         self.dropped[hashlib.sha256(content).hexdigest()] = (number, name)
         source, target = self._staging / str(number), self._relay.watch / name
@@ -90,15 +90,22 @@ class _Dropper(threading.Thread):
             return
 
 
-class _Observer(threading.Thread):
+class Observer(threading.Thread):
     """Looks at DownloadedFromS3 without pause: whatever is seen must be whole at first sight, and stay as it is.
 
-    It takes one file in three away, as a user does who works on what arrived: a duplicate must not bring it again.
+    It takes a share of the files away, as a user does who works on what arrived: a duplicate must not bring them again.
     """
 
-    def __init__(self, relay: Relay, expected: dict[str, tuple[int, str]], rng: random.Random, taken: Path) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        expected: dict[str, tuple[int, str]],
+        rng: random.Random,
+        taken: Path,
+        share: float = 1 / 3,
+    ) -> None:
         super().__init__(name="observer", daemon=True)
-        self._relay, self._expected, self._rng, self.taken = relay, expected, rng, taken
+        self._relay, self._expected, self._rng, self.taken, self._share = relay, expected, rng, taken, share
         self.taken.mkdir(parents=True)
         self.seen: dict[str, str | None] = {}
         self._where: dict[str, Path] = {}
@@ -117,7 +124,7 @@ class _Observer(threading.Thread):
         self.seen[name] = digest_or_none(path)
         if self.seen[name] not in self._expected:
             self.violations.append(f"PARTIAL or invented: {name} at first sight")
-        if self._rng.random() < 1 / 3:
+        if self._rng.random() < self._share:
             self._where[name] = self.taken / str(len(self._where))
             os.rename(path, self._where[name])
 
@@ -137,8 +144,8 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     outcome, started = Outcome(files=files), time.monotonic()
     relay.watch.mkdir(parents=True)
     relay.downloaded.mkdir(parents=True)
-    dropper = _Dropper(relay, files, random.Random(rng.random()), folder / "staging")
-    observer = _Observer(relay, dropper.dropped, random.Random(rng.random()), folder / "staging" / "taken-arrivals")
+    dropper = Dropper(relay, files, random.Random(rng.random()), folder / "staging")
+    observer = Observer(relay, dropper.dropped, random.Random(rng.random()), folder / "staging" / "taken-arrivals")
     relay.start()
     dropper.start()
     observer.start()
@@ -181,10 +188,14 @@ def judge(relay: Relay, dropped: dict[str, tuple[int, str]], taken: Path, taken_
     found += [f"INVENTED: {item}" for item in (arrived.keys() | archived.keys()) - dropped.keys()]
     for folder in (relay.watch, relay.queued, relay.failed):
         found += [f"LEFT BEHIND: {path}" for path in files_in(folder)]
-    found += [f"TEMPORARY FILE: {path}" for path in (relay.downloaded / ".relay" / "incoming").iterdir()]
     found += [f"UPLOAD UNDER WAY: {path}" for path in (relay.state / ".relay" / "multipart").glob("*.json")]
-    found += [f"ORPHAN: process {pid}" for pid in relay.survivors()]
-    return found
+    return found + remains(relay)
+
+
+def remains(receiver: Relay) -> list[str]:
+    """What a program leaves of its work on the receiving side, and must not."""
+    found = [f"TEMPORARY FILE: {path}" for path in (receiver.downloaded / ".relay" / "incoming").iterdir()]
+    return found + [f"ORPHAN: process {pid}" for pid in receiver.survivors()]
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -209,7 +220,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _kill_while_flowing(relay: Relay, dropper: _Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
+def _kill_while_flowing(relay: Relay, dropper: Dropper, rng: random.Random, files: int, kills: int) -> list[int]:
     """Spread the kills over the drops; the pids that were killed.
 
     The sleeps are the fault schedule, not waits for a condition. Half of the kills wait until everything has started
@@ -249,7 +260,7 @@ def _choose(relay: Relay, rng: random.Random, *, burst: bool, server: bool) -> i
     return rng.choice(servers) if dice < 0.2 and servers and server else rng.choice(workers)
 
 
-def _rests(relay: Relay, observer: _Observer, expected: int) -> bool:
+def _rests(relay: Relay, observer: Observer, expected: int) -> bool:
     waiting = files_in(relay.watch) or files_in(relay.queued)
     return not waiting and len(observer.seen) >= expected
 

@@ -2,14 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import bench_servers
+from tests.chaos.endpoints import new_folder, on_two
 from tests.chaos.kills import files_in
 from tests.chaos.relay import Relay
-from tests.servers import Server, make_bucket
 
 _MOST_RSS = {"watcher": 110e6}
 """Bytes, however many files there are: 50,000 that are remembered of a look, and the listing of one folder."""
@@ -46,15 +45,9 @@ class Outcome:
 def run(folder: Path, *, files: int, folders: int) -> Outcome:
     """Send what lies in Watch when the program starts, to an S3 and SQS that keep nothing."""
     outcome = Outcome(files, folders)
-    with _endpoints(folder) as (store, queue):
-        keys = {
-            "aws_endpoint_url": queue.endpoint,
-            "aws_endpoint_url_s3": store.endpoint,
-            "aws_access_key_id": "bench",
-            "aws_secret_key": "bench",
-            "maxQueuedFiles": _QUEUED,
-        }
-        relay = Relay(folder / "relay", mode=1, keys=keys, options=["--once"])
+    store, queue = (bench_servers.start(name, new_folder(folder / name)) for name in ("sink", "sqs"))
+    with on_two(store, queue) as keys:
+        relay = Relay(folder / "relay", mode=1, keys={**keys, "maxQueuedFiles": _QUEUED}, options=["--once"])
         _make_files(relay.watch, files, folders)
         try:
             started = time.monotonic()
@@ -68,18 +61,6 @@ def run(folder: Path, *, files: int, folders: int) -> Outcome:
             relay.end()
     outcome.violations += _judge(relay, outcome) + ([] if code == 0 else [f"exit code {code}"])
     return outcome
-
-
-@contextlib.contextmanager
-def _endpoints(folder: Path) -> Iterator[tuple[Server, Server]]:
-    for name in ("sink", "sqs"):
-        (folder / name).mkdir()
-    with (
-        bench_servers.start("sink", folder / "sink") as store,
-        bench_servers.start("sqs", folder / "sqs") as queue,
-    ):
-        make_bucket(store, "relay")
-        yield store, queue
 
 
 def _make_files(watch: Path, files: int, folders: int) -> None:

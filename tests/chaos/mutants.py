@@ -54,6 +54,12 @@ MUTANTS = {
         "if found is None or found.metadata.get(DROP_ID) != drop.id:",
         "if found is None:",
     ),
+    "delete-first": Mutant(
+        "pipeline/poller.py",
+        "            published = self._publisher.submit((held, arrival))\n",
+        "            self._queue.delete([held.message.receipt])\n"
+        "            published = self._publisher.submit((held, arrival))\n",
+    ),
     "no-doubt": Mutant(
         "pipeline/landing.py",
         '        if row.state == "publishing":\n',
@@ -62,6 +68,8 @@ MUTANTS = {
 }
 IN_KILLS = ("move-before-send", "no-ledger", "no-lock")
 """Those that show when processes are killed at random times."""
+IN_CONSUMERS = ("delete-first", "no-ledger")
+"""Those that show when messages come twice and consumers are killed."""
 IN_MACHINE = (
     "any-object-is-ours",
     "move-before-send",

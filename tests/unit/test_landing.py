@@ -16,7 +16,7 @@ from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.folders import probe_within
 from pipeline.kernel import try_lock
 from pipeline.landing import LEDGER, Arrival, Landing
-from pipeline.ledger import DONE, DUE, Row
+from pipeline.ledger import DONE, DUE, Ledger, Row
 from pipeline.names import encode_path
 from pipeline.ports import EXIT_CONFIG, LaterError, StartupError
 from tests.unit.places import make, tree, write
@@ -420,6 +420,25 @@ def test_a_published_file_that_was_moved_is_not_published_again(tmp_path: Path) 
     assert machine.files() == {"mine": b"content"}
     assert machine.incoming() == []
     assert machine.state("drop") == "delivered"
+
+
+def test_a_stray_of_a_commit_that_was_cut_off(tmp_path: Path) -> None:
+    """What a kill left in the log, where nobody sees it yet, never speaks of a file that was removed since."""
+    machine = Machine(tmp_path, "kernel")
+    other = Landing(machine.folder, crc64nvme)
+    arrival = machine.arrive("drop", "a")
+    index = machine.top / f"{LEDGER}-shm"
+    seen = index.read_bytes()
+    assert machine.landing.ledger.begin([machine.landing._row(arrival)]) == [True]
+    with index.open("r+b") as file:  # killed before the index had the commit
+        file.write(seen)
+    os.close(arrival.fd)
+    assert other.recover() == 0
+    assert machine.incoming() == []
+    (tmp_path / "later" / ".relay").mkdir(parents=True)
+    for suffix in ("", "-wal"):  # what the next start finds once nobody has the ledger open
+        (tmp_path / "later" / f"{LEDGER}{suffix}").write_bytes((machine.top / f"{LEDGER}{suffix}").read_bytes())
+    assert Ledger(tmp_path / "later" / LEDGER).find("drop") is None
 
 
 def test_a_file_taken_for_a_stray_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
