@@ -6,10 +6,12 @@ Whoever uses a port finds them in `pipeline.ports`.
     ├── StartupError   this program cannot begin; carries its exit code
     ├── LaterError     this file, later: throttling, 5xx, a connection that broke
     │   ├── MissingError  the object is not there (yet)
+    │   ├── DeniedError   the object may not be read, others may
     │   ├── RoomError     there is no room for it now, for smaller ones there may be
     │   ├── TriedError    its command failed, or runs already; says for how long it is left alone
     │   └── ChangedError  the file, or the object, is not what it was said to be
     ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
+    │   └── RefusedError  an object may not be read, and nothing says whether any other may
     ├── NeverError     this file, never: goes to Failed, or to the dead letters
     ├── TakenError     the key already holds an object
     ├── ReceiptError   the message is no longer ours
@@ -47,6 +49,12 @@ class MissingError(LaterError):
     longest = _RARELY
 
 
+class DeniedError(LaterError):
+    """The object may not be read, and others may."""
+
+    longest = _RARELY
+
+
 class RoomError(LaterError):
     """There is no room for this file now, for smaller ones there may be."""
 
@@ -69,6 +77,10 @@ class ChangedError(LaterError):
 
 class PausedError(RelayError):
     """Everything, later: the whole side waits."""
+
+
+class RefusedError(PausedError):
+    """An object may not be read, and nothing says whether any other may."""
 
 
 class NeverError(RelayError):

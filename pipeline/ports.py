@@ -17,11 +17,13 @@ from pipeline.failures import (
     EXIT_USAGE,
     CancelledError,
     ChangedError,
+    DeniedError,
     LaterError,
     MissingError,
     NeverError,
     PausedError,
     ReceiptError,
+    RefusedError,
     RelayError,
     RoomError,
     StartupError,
@@ -31,8 +33,8 @@ from pipeline.failures import (
 
 __all__ = [
     "EXIT_CONFIG", "EXIT_DONE", "EXIT_LOSS", "EXIT_RUNNING", "EXIT_UNAVAILABLE", "EXIT_USAGE", "CancelledError",
-    "ChangedError", "LaterError", "MissingError", "NeverError", "PausedError", "ReceiptError",
-    "RelayError", "RoomError", "StartupError", "TakenError", "TriedError",
+    "ChangedError", "DeniedError", "LaterError", "MissingError", "NeverError", "PausedError", "ReceiptError",
+    "RefusedError", "RelayError", "RoomError", "StartupError", "TakenError", "TriedError",
 ]  # fmt: skip
 """The errors are part of what is asked for: whoever uses a port finds them here."""
 
@@ -167,7 +169,8 @@ class ObjectStore(Protocol):
         """Write the object to `fd` by position; `size`: its bytes, as far as they are known.
 
         `admit` is told how many there will be before the first comes; what it raises ends the download. MissingError if
-        there is none, ChangedError if it does not have `size` bytes, LaterError if it ended early.
+        there is none, ChangedError if it does not have `size` bytes, LaterError if it ended early,
+        DeniedError if this object is refused and others are not, RefusedError if that is not known.
         """
         ...
 
