@@ -53,7 +53,7 @@ LAYERS = (
     ("parents", "told", "backlog", "command_locks"),
     ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "offers"),
     ("groups", "redrive"),
-    ("storing", "acceptance", "acknowledger", "receiver", "undelivered", "reconcile", "forgetting"),
+    ("storing", "acceptance", "acknowledger", "receiver", "doubts", "undelivered", "reconcile", "forgetting"),
     ("announcer", "handling"),
     ("processing",),
     WORKERS,
