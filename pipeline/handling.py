@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from pipeline import pacing
 from pipeline.acknowledger import Acknowledger
+from pipeline.doubts import Doubts
 from pipeline.folders import Folder, trouble_in
 from pipeline.groups import Groups
 from pipeline.hand import Hand, Held
@@ -19,6 +20,7 @@ from pipeline.ports import (
     NeverError,
     PausedError,
     ReceiptError,
+    RefusedError,
     RelayError,
     RoomError,
     TriedError,
@@ -45,10 +47,12 @@ class Handling:
         folder: Folder,
         gate: Callable[[], Gate],
         stopping: threading.Event,
+        doubts: int,
     ) -> None:
-        """`folder` is what is written to."""
+        """`folder` is what is written to; `doubts`: see Doubts, `most`."""
         self._hand, self._groups, self._acknowledger = hand, groups, acknowledger
         self._folder, self._gate, self._stopping = folder, gate, stopping
+        self._doubts = Doubts(groups, doubts, lambda: gate().wait())
         self._no_room = Summary(log)
         self._room_places = threading.BoundedSemaphore(_ROOM_PLACES)
 
@@ -57,9 +61,9 @@ class Handling:
         if self._stopping.is_set():
             self._groups.give_back(held, 0)
         else:
-            pool.submit(self._handle, held, work, error)
+            pool.submit(self._handle, pool, held, work, error)
 
-    def _handle(self, held: Held, work: Callable[[], None], error: Exception | None) -> None:
+    def _handle(self, pool: Executor, held: Held, work: Callable[[], None], error: Exception | None) -> None:
         try:
             self._settle(held, work, error)
         except CancelledError:
@@ -67,6 +71,8 @@ class Handling:
         except ReceiptError as problem:
             log.info("%s", problem)
             self._groups.let_go(held)
+        except RefusedError:
+            self._doubts.take(pool, held, lambda: self._handle(pool, held, work, None))
         except RelayError as problem:
             missing = isinstance(problem, MissingError)
             log.warning("%sthe message goes back: %s", "not there yet, " if missing else "", problem)
@@ -84,6 +90,8 @@ class Handling:
                 return self._work_or_bury(held, work, error)
             except PausedError as problem:
                 self._gate().shut(problem)
+                if isinstance(problem, RefusedError):
+                    raise  # it may be this one alone: it does not wait here
             except RoomError as problem:
                 self._wait_for_room(problem)
             except (OSError, sqlite3.Error) as problem:

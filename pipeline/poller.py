@@ -31,6 +31,8 @@ _THREADS = 16
 """Large files that are under way together."""
 _PUBLISH_BATCH = 64
 """Files that get their names together; more would wait for each other longer than for the disk."""
+_SPARE = 8
+"""One place of so many is kept for others while it is not known whether anything can be read."""
 _CANCEL_SECONDS = 1.0
 """What a download that runs may take to notice that it is cancelled."""
 
@@ -72,7 +74,13 @@ class Poller:
         self._acknowledger = Acknowledger(queue, self._hand, self._groups, keep_message, self._cancelled)
         self.gate = Gate()
         self._handling = Handling(
-            self._hand, self._groups, self._acknowledger, landing.folder, lambda: self.gate, self._stopping
+            self._hand,
+            self._groups,
+            self._acknowledger,
+            landing.folder,
+            lambda: self.gate,
+            self._stopping,
+            concurrency - max(1, concurrency // _SPARE),
         )
         self._processing = (
             Processing(command, landing, store.bucket, self._handling, self._acknowledger, self._cancelled)

@@ -1,19 +1,6 @@
 """What the workers ask of the world outside: an object store, a queue, and errors that answer "may I try again?".
 
 The workers are given these; `aws_util` builds the real ones, the tests run one contract over real and fake.
-
-    RelayError
-    ├── StartupError   this program cannot begin; carries its exit code
-    ├── LaterError     this file, later: throttling, 5xx, a connection that broke
-    │   ├── MissingError  the object is not there (yet)
-    │   ├── RoomError     there is no room for it now, for smaller ones there may be
-    │   ├── TriedError    its command failed, or runs already; says for how long it is left alone
-    │   └── ChangedError  the file, or the object, is not what it was said to be
-    ├── PausedError    everything, later: credentials, endpoint, bucket or queue gone, disk full
-    ├── NeverError     this file, never: goes to Failed, or to the dead letters
-    ├── TakenError     the key already holds an object
-    ├── ReceiptError   the message is no longer ours
-    └── CancelledError the program is stopping
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,75 +8,38 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.failures import (
+    EXIT_CONFIG,
+    EXIT_DONE,
+    EXIT_LOSS,
+    EXIT_RUNNING,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    CancelledError,
+    ChangedError,
+    DeniedError,
+    LaterError,
+    MissingError,
+    NeverError,
+    PausedError,
+    ReceiptError,
+    RefusedError,
+    RelayError,
+    RoomError,
+    StartupError,
+    TakenError,
+    TriedError,
+)
+
+__all__ = [
+    "EXIT_CONFIG", "EXIT_DONE", "EXIT_LOSS", "EXIT_RUNNING", "EXIT_UNAVAILABLE", "EXIT_USAGE", "CancelledError",
+    "ChangedError", "DeniedError", "LaterError", "MissingError", "NeverError", "PausedError", "ReceiptError",
+    "RefusedError", "RelayError", "RoomError", "StartupError", "TakenError", "TriedError",
+]  # fmt: skip
+"""The errors are part of what is asked for: whoever uses a port finds them here."""
+
 QUEUE_BATCH = 10
 """Messages in one call (Amazon SQS Developer Guide, "Message quotas")."""
-EXIT_DONE, EXIT_LOSS, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_RUNNING, EXIT_CONFIG = 0, 1, 2, 69, 75, 78
-
-_RARELY = 600.0
-"""Anybody may announce an object that is not there, or not what it says: each try costs a request, or a download."""
-
-
-class RelayError(Exception):
-    """Says to a person what happened, where, and what to do next."""
-
-    longest = 60.0
-    """Seconds to which the pauses between two tries grow."""
-
-
-class StartupError(RelayError):
-    """The program cannot begin; `code` is its exit code."""
-
-    def __init__(self, text: str, code: int = EXIT_UNAVAILABLE) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class LaterError(RelayError):
-    """This file, later."""
-
-
-class MissingError(LaterError):
-    """The object is not there (yet)."""
-
-    longest = _RARELY
-
-
-class RoomError(LaterError):
-    """There is no room for this file now, for smaller ones there may be."""
-
-
-class TriedError(LaterError):
-    """The command for this file failed, or runs already; the next try comes after `seconds`."""
-
-    def __init__(self, text: str, seconds: float) -> None:
-        super().__init__(text)
-        self.seconds = seconds
-
-
-class ChangedError(LaterError):
-    """The file changed since its checksum was computed; or the object is not what was said of it."""
-
-    longest = _RARELY
-
-
-class PausedError(RelayError):
-    """Everything, later: the whole side waits."""
-
-
-class NeverError(RelayError):
-    """This file, never."""
-
-
-class TakenError(RelayError):
-    """The key already holds an object."""
-
-
-class ReceiptError(RelayError):
-    """The message is no longer ours: its visibility ran out."""
-
-
-class CancelledError(RelayError):
-    """The program is stopping; the work in hand goes back."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +169,8 @@ class ObjectStore(Protocol):
         """Write the object to `fd` by position; `size`: its bytes, as far as they are known.
 
         `admit` is told how many there will be before the first comes; what it raises ends the download. MissingError if
-        there is none, ChangedError if it does not have `size` bytes, LaterError if it ended early.
+        there is none, ChangedError if it does not have `size` bytes, LaterError if it ended early,
+        DeniedError if this object is refused and others are not, RefusedError if that is not known.
         """
         ...
 

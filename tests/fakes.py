@@ -25,6 +25,7 @@ from pipeline.ports import (
     CancelledError,
     ChangedError,
     Content,
+    DeniedError,
     Depth,
     LaterError,
     Listed,
@@ -33,6 +34,7 @@ from pipeline.ports import (
     NeverError,
     ReceiptError,
     Received,
+    RefusedError,
     RelayError,
     StoredObject,
     TakenError,
@@ -110,6 +112,10 @@ class FakeStore:
         """Operation → called with the key after the effect, before the answer."""
         self.damage: Callable[[str, bytes], bytes] = lambda _key, body: body
         """What arrives instead of the bytes that were stored."""
+        self.denies: Callable[[str], bool] = lambda _key: False
+        """Whether a key's object may not be read."""
+        self._read = ""
+        """The key that was read last."""
         self._versions: dict[str, list[_Version]] = {}
         self._hidden: set[str] = set()
         """Keys under a delete marker: versions stay, and nothing is there for whoever names none."""
@@ -170,6 +176,7 @@ class FakeStore:
         self._begin("download", key)
         with self._lock:
             found = self._find(key, version_id)
+        self._refuse_denied(key)
         if found is None:
             raise MissingError(f"GET {key}: no such object")
         length = found.stored.size
@@ -177,6 +184,7 @@ class FakeStore:
             raise ChangedError(f"GET {key}: it has {length} bytes, not {size}")
         admit(length)
         _write(fd, self.damage(key, found.body))
+        self._read = key if length else self._read
         self._end("download", key)
         if cancelled():
             raise CancelledError(f"GET {key}: stopped")
@@ -245,6 +253,13 @@ class FakeStore:
         """Every object."""
         with self._lock:
             return {key: versions[-1].body for key, versions in self._versions.items() if key not in self._hidden}
+
+    def _refuse_denied(self, key: str) -> None:
+        if not self.denies(key):
+            return
+        if self._read and self._current(self._read) and not self.denies(self._read):
+            raise DeniedError(f"GET {key}: AccessDenied; others can be read")
+        raise RefusedError(f"GET {key}: AccessDenied")
 
     def _find(self, key: str, version_id: str | None) -> _Version | None:
         if version_id is None:

@@ -10,9 +10,10 @@ from pipeline.aws.answers import Answer
 from pipeline.aws.body import PART_SIZE, part_size_of
 from pipeline.aws.engine import Engine, Get, then
 from pipeline.aws.errors import NO_RANGE, code_of, stop_if, translated
+from pipeline.aws.evidence import Evidence
 from pipeline.aws.window import Budget, Window
 from pipeline.names import printable
-from pipeline.ports import ChangedError, LaterError, NeverError, StoredObject, TakenError
+from pipeline.ports import ChangedError, LaterError, NeverError, PausedError, StoredObject, TakenError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -28,6 +29,7 @@ class Downloads:
     def __init__(self, client: "S3Client", engine: Engine, bucket: str, budget: Budget, owner: dict[str, Any]) -> None:
         """`owner`: the arguments that name the bucket's expected owner, if any."""
         self._client, self._engine, self._bucket, self._budget, self._owner = client, engine, bucket, budget, owner
+        self._evidence = Evidence(self._read)
 
     def get(
         self,
@@ -40,6 +42,20 @@ class Downloads:
         cancelled: Callable[[], bool] = bool,
     ) -> StoredObject:
         """See ports.ObjectStore.download."""
+        try:
+            return self._get_all(key, fd, size, version_id, admit, cancelled)
+        except PausedError as error:
+            raise self._evidence.refusal(error, self._what(key)) from error.__cause__
+
+    def _get_all(
+        self,
+        key: str,
+        fd: int,
+        size: int | None,
+        version_id: str | None,
+        admit: Callable[[int], None],
+        cancelled: Callable[[], bool],
+    ) -> StoredObject:
         what = self._what(key)
         stop_if(cancelled(), what)
         # Not known, or none: a range of nothing is refused. Or much: no room is held for it at anybody's word.
@@ -63,7 +79,12 @@ class Downloads:
             _refuse_resized(what, answer.length, size)
             return answer.stored(key)
 
-        return then(self._get(Get(key, 0, size - 1, version_id or ""), fd, bool), check, what)
+        future = then(self._get(Get(key, 0, size - 1, version_id or ""), fd, bool), check, what)
+        return self._evidence.judged(future, what)
+
+    def _read(self, get: Get) -> Future[Answer]:
+        """See whether it comes."""
+        return then(self._engine.get(get, lambda _data, _offset: None), lambda answer: answer, self._what(get.key))
 
     def _get_first(self, get: Get, fd: int, size: int, cancelled: Callable[[], bool]) -> Answer:
         """The range that tells how large the object is now; ChangedError if that is not `size`."""
@@ -94,6 +115,7 @@ class Downloads:
             wanted = min(get.end + 1, answer.length) - get.start
             if arrived != wanted:
                 raise LaterError(f"{what}: {arrived} of {wanted} bytes arrived")
+            self._evidence.note(get)
             return answer
 
         return then(self._engine.get(get, write), check, what)

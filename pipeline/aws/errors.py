@@ -158,15 +158,24 @@ def kind_of(code: str, status: int, message: str = "") -> type[RelayError]:
     return LaterError  # throttling, 409, 5xx, checksum damaged on the way, and whatever we have not met yet
 
 
-def describe(error: Exception, what: str) -> str:
-    """One sentence for a person: the operation, the code, the status, the request id, and what to do next."""
+def is_denied(error: PausedError) -> bool:
+    """Whether the service refused this, and it may be true for one object alone."""
+    code = code_of(error.__cause__)
+    return code in DENIED or (code != "" and code not in _PAUSED)
+
+
+def describe(error: Exception, what: str, advice: str = "") -> str:
+    """One sentence for a person: the operation, the code, the status, the request id, and what to do next.
+
+    `advice`: where more is known than the code says.
+    """
     if not isinstance(error, boto.ClientError):
-        advice = next((text for kinds, text in _ADVICE if isinstance(error, kinds)), "")
+        advice = advice or next((text for kinds, text in _ADVICE if isinstance(error, kinds)), "")
         return f"{what}: {_clean(str(error))}" + (f"; {advice}" if advice else "")
     code, message = _answer(error)
     meta = error.response.get("ResponseMetadata", {})
     details = f"{code}, HTTP {meta.get('HTTPStatusCode', '?')}, request {meta.get('RequestId') or 'unknown'}"
-    advice = advice_for(code, message)
+    advice = advice or advice_for(code, message)
     return f"{what}: {_clean(message)} ({details})" + (f"; {advice}" if advice else "")
 
 

@@ -27,11 +27,14 @@ class Request:
 class Proxy:
     """Hands requests on; `change` may alter one, or raise ConnectionError to let the connection break.
 
+    `refuse`: the error code and status that a request is answered with instead, if any.
+
     `lose`: those that the server carries out, and whose answers never arrive.
     """
 
     port: int
     change: Callable[[Request], None] = lambda _request: None
+    refuse: Callable[[Request], tuple[str, int] | None] = lambda _request: None
     lose: Callable[[Request], bool] = lambda _request: False
     seen: list[Request] = field(default_factory=list)
 
@@ -56,9 +59,19 @@ def proxy(upstream_port: int) -> Iterator[Proxy]:
             except ConnectionError:
                 self.close_connection = True
                 return
-            self._answer(request)
+            refused = it.refuse(request)
+            self._refuse(request, *refused) if refused else self._answer(request)
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = relay  # noqa: N815  # the names http.server looks for
+
+        def _refuse(self, request: Request, code: str, status: int) -> None:
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response_only(status)
+            self.send_header("x-amz-request-id", "REQ1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if request.method != "HEAD":
+                self.wfile.write(body)
 
         def _answer(self, request: Request) -> None:
             with contextlib.closing(http.client.HTTPConnection("127.0.0.1", upstream_port)) as upstream:

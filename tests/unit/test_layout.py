@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "pipeline").rglob("*.py")])
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
-PURE = ("names", "keys", "notice", "shapes", "drop", "ports", "blame", "values", "arrivals", "selection")
+PURE = ("names", "keys", "notice", "shapes", "drop", "failures", "ports", "blame", "values", "arrivals", "selection")
 WORKERS = ("watcher", "uploader", "poller")
 AWS = {"boto3", "botocore", "awscrt", "s3transfer"}
 MOVES = {
@@ -54,7 +54,7 @@ LAYERS = (
     ("parents", "told", "strays", "backlog", "command_locks"),
     ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "offers"),
     ("groups", "redrive"),
-    ("storing", "acceptance", "acknowledger", "receiver", "undelivered", "reconcile", "forgetting"),
+    ("storing", "acceptance", "acknowledger", "receiver", "doubts", "undelivered", "reconcile", "forgetting"),
     ("announcer", "handling"),
     ("processing",),
     WORKERS,
