@@ -31,19 +31,24 @@ class Acceptance:
         self._flat, self._outside = flat, outside
 
     def announced(self, message: Received) -> Announced:
-        """What a message announces, and is to be asked for.
-
-        NeverError for whatever must not even be asked for, LaterError for what somebody else is to have.
-        """
+        """What a message announces; what may be asked for of it `check` says. NeverError if it cannot be read."""
         try:
             notices, others = read(message.body, message.attributes, self._bucket)
         except UnreadableError as error:
             raise NeverError(f"a message that cannot be read ({error}): {printable(message.body[:200])}") from None
-        for notice in notices:
-            self._check(notice)
-        # The bucket announces here what a soak test stores.
-        own = {notice.key for notice in notices if is_of_program(self._folder, notice.key)}
-        return Announced([notice for notice in notices if notice.key not in own], [*others, *sorted(own)])
+        own = {notice.key for notice in notices if self._is_own(notice)}
+        return Announced([notice for notice in notices if not self._is_own(notice)], [*others, *sorted(own)])
+
+    def check(self, notice: Notice) -> None:
+        """NeverError for whatever must not even be asked for, LaterError for what somebody else is to have."""
+        if notice.bucket != self._bucket:
+            raise NeverError(f"a message about another bucket, {printable(notice.bucket[:100])!r}")
+        if is_of_other_soak(self._folder, notice.key):
+            raise LaterError(f"a message of another soak test, which shares this queue: {printable(notice.key[:200])}")
+        try:
+            path_of_key(self._folder_of(notice.key), notice.key)
+        except NameRefusedError as error:
+            raise NeverError(f"a message about {printable(notice.key[:200])!r}: {error}") from None
 
     def known_as(self, notice: Notice) -> str | None:
         """What the ledger knows the object by that a message speaks of, as far as the message says it."""
@@ -75,6 +80,11 @@ class Acceptance:
         """Whether a key alone says what path a file got."""
         return path_of_key(self._folder_of(key), key) == path
 
+    def _is_own(self, notice: Notice) -> bool:
+        """Whether the bucket announces here what a soak test stores, or what the store is tried with."""
+        ours = notice.bucket == self._bucket and is_of_program(self._folder, notice.key)
+        return ours and not is_of_other_soak(self._folder, notice.key)
+
     def _folder_of(self, key: str) -> str:
         """The folder of the bucket below which a key is a path: none for one that may lie outside of ours."""
         return "" if self._outside and not is_below(self._folder, key) else self._folder
@@ -83,16 +93,6 @@ class Acceptance:
         """What a file is to be called; outside of our folder the whole key says it, whatever the object does."""
         path = checked_path(origin.path if is_below(self._folder, key) else key, _other_separators())
         return flat_name(path) if self._flat else path
-
-    def _check(self, notice: Notice) -> None:
-        if notice.bucket != self._bucket:
-            raise NeverError(f"a message about another bucket, {printable(notice.bucket[:100])!r}")
-        if is_of_other_soak(self._folder, notice.key):
-            raise LaterError(f"a message of another soak test, which shares this queue: {printable(notice.key[:200])}")
-        try:
-            path_of_key(self._folder_of(notice.key), notice.key)
-        except NameRefusedError as error:
-            raise NeverError(f"a message about {printable(notice.key[:200])!r}: {error}") from None
 
 
 def _other_separators() -> str:

@@ -19,7 +19,17 @@ from pipeline.landing import Arrival, Landing
 from pipeline.names import human_size
 from pipeline.notice import Notice
 from pipeline.pacing import Gate
-from pipeline.ports import ChangedError, MessageQueue, NeverError, ObjectStore, ReceiptError, Received, StoredObject
+from pipeline.ports import (
+    ChangedError,
+    LaterError,
+    MessageQueue,
+    NeverError,
+    ObjectStore,
+    ReceiptError,
+    Received,
+    RelayError,
+    StoredObject,
+)
 from pipeline.processing import Delivered, Processing
 from pipeline.receiver import Receiver
 
@@ -188,14 +198,22 @@ class Poller:
 
     def _deliver_all(self, held: Held) -> None:
         notices, others = self._acceptance.announced(held.message)
-        drops = [self._find(notice) or self._deliver(held, notice) for notice in notices]
-        self._acknowledger.pass_over(others)
-        self._finish(held, drops)
+        drops, troubles = [], []
+        for notice in notices:  # each for itself: whoever sent it may have put a file beside another's
+            try:
+                drops.append(self._find(notice) or self._deliver(held, notice))
+            except (NeverError, LaterError) as error:
+                troubles.append(error)
+        if not troubles:
+            self._acknowledger.pass_over(others)
+        self._finish(held, drops, _worst(troubles))
 
-    def _finish(self, held: Held, drops: Sequence[Delivered]) -> None:
-        """Step 7c, if there is one, and step 8."""
+    def _finish(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None = None) -> None:
+        """Step 7c, if there is one, and step 8; with `trouble`, what that means for the message instead."""
         if self._processing and drops:
-            self._processing.submit(held, drops)
+            self._processing.submit(held, drops, trouble)
+        elif trouble:
+            raise trouble
         else:
             self._acknowledger.submit(held)
 
@@ -226,7 +244,11 @@ class Poller:
         return download(size=None)  # another program's object, which was replaced since
 
     def _find(self, notice: Notice) -> Delivered | None:
-        """The drop that a message names, if the ledger has it; what a kill left half published is finished."""
+        """The drop that a message names, if the ledger has it; what a kill left half published is finished.
+
+        NeverError or LaterError if it must not be asked for.
+        """
+        self._acceptance.check(notice)
         known_as = self._acceptance.known_as(notice)
         if known_as is None or not self._landing.resume(known_as):
             return None
@@ -252,3 +274,11 @@ class Poller:
             return
         name = stored.key if self._acceptance.says(stored.key, path) else f"{stored.key} → {path}"
         log.info("received  %s  %s  %.2f s", name, human_size(stored.size), time.monotonic() - started)
+
+
+def _worst(troubles: Sequence[RelayError]) -> RelayError | None:
+    """What becomes of a message by what came of its records: while any may still come, it comes again."""
+    never = [str(error) for error in troubles if isinstance(error, NeverError)]
+    if len(never) == len(troubles):
+        return NeverError("; ".join(never)) if never else None
+    return next(error for error in troubles if not isinstance(error, NeverError))

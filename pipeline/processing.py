@@ -20,7 +20,7 @@ from pipeline.handling import Handling
 from pipeline.landing import Landing
 from pipeline.ledger import DONE, DUE, Row
 from pipeline.names import decode_path, printable
-from pipeline.ports import TriedError
+from pipeline.ports import RelayError, TriedError
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +54,21 @@ class Processing:
         self._locks = CommandLocks(landing.folder)
         self._pool = ThreadPoolExecutor(command.processes, "command")
 
-    def submit(self, held: Held, drops: Sequence[Delivered]) -> None:
-        """Run the command for the drops of a message where it is due, and have the message deleted. It never waits."""
+    def submit(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None = None) -> None:
+        """Run the command for the drops of a message where it is due, and have the message deleted. It never waits.
+
+        `trouble` is what came of the message's other records, and raised at the end instead.
+        """
         succeeded: set[str] = set()
-        self._handling.submit(self._pool, held, partial(self._process_all, held, drops, succeeded))
+        self._handling.submit(self._pool, held, partial(self._process_all, held, drops, succeeded, trouble))
 
     def close(self, *, wait: bool) -> None:
         """End; what is not begun by now is given back."""
         self._pool.shutdown(wait=wait)
 
-    def _process_all(self, held: Held, drops: Sequence[Delivered], succeeded: set[str]) -> None:
+    def _process_all(
+        self, held: Held, drops: Sequence[Delivered], succeeded: set[str], trouble: RelayError | None
+    ) -> None:
         """`succeeded`: for which of them it did already, though the ledger could not be told."""
         count = held.message.receive_count
         problems = {drop.id: problem for drop in drops if (problem := self._process(drop, count, succeeded))}
@@ -71,6 +76,8 @@ class Processing:
             self._acknowledger.bury(held.message, "; ".join(problems.values()))
             for drop_id in problems:
                 self._ledger.note_command(drop_id, DUE, 0)  # a message that is brought back is tried anew
+        if trouble:
+            raise trouble
         self._acknowledger.submit(held)
 
     def _process(self, drop: Delivered, receive_count: int, succeeded: set[str]) -> str:

@@ -71,7 +71,11 @@ def announced(text: str, said: dict[str, str], acceptance: Acceptance = ACCEPTAN
     """Nothing but the two refusals may be raised, and what is not refused lies where it may."""
     notices: list[Notice] = []
     with refused() as reasons:
-        notices = acceptance.announced(Received("id", "receipt", text, said)).notices
+        for notice in acceptance.announced(Received("id", "receipt", text, said)).notices:
+            with refused() as more:
+                acceptance.check(notice)
+                notices.append(notice)
+            reasons.extend(more)
     assert all(reason.isprintable() for reason in reasons)
     for notice in notices:
         assert notice.bucket == BUCKET

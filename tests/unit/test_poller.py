@@ -375,7 +375,6 @@ HOSTILE = [
     ("in/a", {"bucket": "arn:aws:s3:::relay"}),
     ("in/a", {"bucket": "https://relay.example"}),
     (event_body(record(s3={**of("in/a"), "bucket": {"name": "another"}})), {}),
-    (event_body(record(), record(s3={**of("in/a"), "bucket": {"name": "another"}})), {}),
     (event_body(record(s3=of("in/a", versionId="v\ud800"))), {}),
     (event_body(record(s3=of("in/a", versionId="é\r\nHost: another"))), {}),
     (event_body(record("x", s3={"bucket": {"name": "relay"}, "object": {"key": "out/a"}})), {}),
@@ -403,6 +402,25 @@ def test_a_hostile_message_makes_no_request(
     assert consume.queue.bodies() == []
     assert consume.files() == {}
     assert f"what can never succeed: {printable(body[:200])}\n" in caplog.text
+
+
+@pytest.mark.parametrize("first", ["good", "bad"])
+@pytest.mark.parametrize("bad", ["in/folder/", "other/a", "in/none"])
+def test_each_record_of_a_message_is_for_itself(consume: Consume, first: str, bad: str) -> None:
+    """Beside one that must not be asked for a file arrives all the same; one that is not there keeps the message."""
+    consume.store.put("in/good", b"content")
+    keys = ["in/good", bad] if first == "good" else [bad, "in/good"]
+    consume.queue.put(event_body(*(record(s3=of(key)) for key in keys)))
+    consume.receive()
+    assert consume.files() == {"good": b"content"}
+    assert set(consume.journal.of("download")) <= {"in/good", "in/none"}
+    if bad == "in/none":
+        assert len(consume.queue.bodies()) == 1
+        consume.store.put(bad, b"late")
+        consume.drain()
+        assert consume.files() == {"good": b"content", "none": b"late"}
+    else:
+        assert (len(consume.queue.buried), consume.queue.bodies()) == (1, [])
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", ".relay/ledger.sqlite3", "a\0", "x" * 256, "", "a//b"])
