@@ -33,6 +33,7 @@ ALTER TABLE drops ADD COLUMN command TEXT NOT NULL DEFAULT 'none' CHECK (command
 ALTER TABLE drops ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE drops ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
 UPDATE drops SET noted = CAST(strftime('%s', 'now') AS INTEGER);
+CREATE INDEX drops_due ON drops (command) WHERE command = 'due';
 """
 _STEPS = (_CREATE, _FROM_1)
 """What leads from each schema to the next; an empty file is schema 0. No comment after a semicolon."""
@@ -150,6 +151,11 @@ class Ledger:
         update = "UPDATE drops SET command = ?, tries = ? WHERE drop_id = ? AND command = 'due'"
         with self._transaction() as base:
             base.execute(update, (command, tries, drop_id))
+
+    def waive_commands(self) -> int:
+        """None is run any more: of how many drops it was due. Of a large ledger only these rows are looked at."""
+        with self._transaction() as base:
+            return base.execute("UPDATE drops SET command = 'none' WHERE command = 'due'").rowcount
 
     def forget(self, before: float, keeps: Callable[[str], bool]) -> Iterator[int]:
         """Forget what was delivered and noted before that, in seconds since the epoch; how many, after each step.

@@ -34,6 +34,8 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     log.info("kernel       %s", landing.folder.facilities.describe())
     if recovered := landing.recover():
         log.info("gave their names to %d downloads that were cut off right before", recovered)
+    if not command and (waived := landing.ledger.waive_commands()):
+        log.info("commandAfterDownload is empty now: %d files get no command any more, for which it was due", waived)
     room = Room(landing.folder, largest=settings.max_object_bytes, spare=settings.min_free_bytes)
     poller = Poller(
         messages,

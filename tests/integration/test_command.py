@@ -12,6 +12,8 @@ from typing import Any
 
 import boto3
 
+from pipeline.landing import LEDGER
+from pipeline.ledger import Ledger
 from tests.integration.program import Launch, Program, files, wait_for
 from tests.servers import REGION
 
@@ -124,6 +126,22 @@ def test_a_command_outlives_the_program(tmp_path: Path, launch: Launch) -> None:
     assert follower.stopped(signal.SIGTERM) == 0
     assert list((follower.downloaded / ".relay" / "commands").iterdir()) == []
     assert "Traceback" not in follower.log()
+
+
+def test_a_command_that_is_no_longer_wanted(tmp_path: Path, launch: Launch) -> None:
+    """Once the key is empty nothing is due: the drop counts as delivered, and the log says of how many that is so."""
+    notes = Notes(tmp_path)
+    program = launch(tmp_path, 3, commandAfterDownload=notes.command, uploadProcesses=1).started()
+    expected = drop(program, b"hopeless")
+    wait_for(lambda: "failed, try 1" in program.log(), explain=program.output)
+    assert program.stopped() == 0
+    follower = launch(tmp_path, 3, uploadProcesses=1).started()
+    wait_for(lambda: "1 files get no command any more" in follower.log(), explain=follower.output)
+    assert follower.stopped() == 0
+    ledger = Ledger(follower.downloaded / LEDGER)
+    assert ledger.waive_commands() == 0
+    ledger.close()
+    assert files(follower.downloaded) == expected
 
 
 def test_a_stop_ends_a_command_that_does_not(tmp_path: Path, launch: Launch) -> None:

@@ -71,6 +71,24 @@ def test_what_became_of_a_command(path: Path) -> None:
     assert ledger.find("x") == found
 
 
+def test_commands_that_nobody_runs_any_more(path: Path) -> None:
+    """Those that are due, and no others, however the file stands; it is looked for among the due ones alone."""
+    ledger = Ledger(path, durable=False)
+    ledger.begin([row(drop)._replace(command=DUE) for drop in ("due", "tried", "done")] + [row("none")])
+    ledger.note_command("tried", DUE, 2)
+    ledger.note_command("done", DONE, 1)
+    ledger.deliver(["due", "done"])
+    asked: list[str] = []
+    ledger._base.set_trace_callback(asked.append)
+    assert ledger.waive_commands() == 2
+    [update] = [statement for statement in asked if statement.startswith("UPDATE")]
+    [plan] = ledger._base.execute(f"EXPLAIN QUERY PLAN {update}").fetchall()
+    assert "INDEX drops_due" in plan[-1]
+    states = [found.command for found in map(ledger.find, ("due", "tried", "done", "none")) if found]
+    assert states == [NONE, NONE, DONE, NONE]
+    assert ledger.waive_commands() == 0
+
+
 def test_who_has_a_name(path: Path) -> None:
     """Any drop but the one that asks, wherever its own row stands."""
     ledger = Ledger(path, durable=False)
