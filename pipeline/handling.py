@@ -1,5 +1,6 @@
 """What becomes of a message that a thread works on: handed on, buried, held while the whole side waits, given back."""
 
+import copy
 import logging
 import sqlite3
 import threading
@@ -55,6 +56,12 @@ class Handling:
         self._doubts = Doubts(groups, doubts, lambda: gate().wait())
         self._no_room = Summary(log)
         self._room_places = threading.BoundedSemaphore(_ROOM_PLACES)
+
+    def waiting_at(self, gate: Callable[[], Gate]) -> "Handling":
+        """The same for other work, whose troubles and successes say nothing about this one's."""
+        other = copy.copy(self)
+        other._gate = gate
+        return other
 
     def submit(self, pool: Executor, held: Held, work: Callable[[], None], error: Exception | None = None) -> None:
         """Have a thread do `work`, at whose end the message is handed on; `error` is what came of it before."""

@@ -103,7 +103,7 @@ class Poller:
         """Receive what there is room for, waiting up to `wait` seconds; how many, None if it could not ask."""
         started = time.monotonic()
         with self._waiting():
-            if not (self.gate.wait() and self._acknowledger.gate.wait()):
+            if not all(gate.wait() for gate in self._gates()):
                 return None
             room, messages = self._receiver.receive(wait)
         self._receiver.hand_over(messages, room)
@@ -119,8 +119,8 @@ class Poller:
     def close(self, seconds: float) -> None:
         """Finish what is in hand within so many seconds, give the rest back."""
         self._stopping.set()
-        self.gate.stop()
-        self._acknowledger.gate.stop()
+        for gate in self._gates():
+            gate.stop()
         self._receiver.close()
         settled = self._hand.wait_until_empty(seconds)
         if not settled:
@@ -134,6 +134,11 @@ class Poller:
             self._processing.close(wait=settled)
         self._acknowledger.close()
         self._hand.close()
+
+    def _gates(self) -> list[Gate]:
+        """Nothing is received before all of them are open."""
+        gates = [self.gate, self._acknowledger.gate]
+        return [*gates, self._processing.gate] if self._processing else gates
 
     def _start(self, held: Held) -> None:
         """Begin the download of a small file, or give the message to a thread."""

@@ -20,6 +20,7 @@ from pipeline.handling import Handling
 from pipeline.landing import Landing
 from pipeline.ledger import DONE, DUE, Row
 from pipeline.names import decode_path, printable
+from pipeline.pacing import Gate
 from pipeline.ports import RelayError, TriedError
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,13 @@ class Processing:
     ) -> None:
         """`cancelled`: what runs is to end."""
         self._command, self._folder, self._ledger, self._bucket = command, landing.folder, landing.ledger, bucket
-        self._handling, self._acknowledger, self._cancelled = handling, acknowledger, cancelled
+        self._acknowledger, self._cancelled = acknowledger, cancelled
+        self.gate = Gate()
+        """Shut while no command can be started, or what became of one cannot be noted: files arrive all the same."""
+        self._handling = handling.waiting_at(lambda: self.gate)
         self._locks = CommandLocks(landing.folder)
+        self._succeeded: set[str] = set()
+        """For which drops it did, though the ledger could not be told yet: it is not run again for these."""
         self._pool = ThreadPoolExecutor(command.processes, "command")
 
     def submit(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None = None) -> None:
@@ -59,19 +65,15 @@ class Processing:
 
         `trouble` is what came of the message's other records, and raised at the end instead.
         """
-        succeeded: set[str] = set()
-        self._handling.submit(self._pool, held, partial(self._process_all, held, drops, succeeded, trouble))
+        self._handling.submit(self._pool, held, partial(self._process_all, held, drops, trouble))
 
     def close(self, *, wait: bool) -> None:
         """End; what is not begun by now is given back."""
         self._pool.shutdown(wait=wait)
 
-    def _process_all(
-        self, held: Held, drops: Sequence[Delivered], succeeded: set[str], trouble: RelayError | None
-    ) -> None:
-        """`succeeded`: for which of them it did already, though the ledger could not be told."""
+    def _process_all(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None) -> None:
         count = held.message.receive_count
-        problems = {drop.id: problem for drop in drops if (problem := self._process(drop, count, succeeded))}
+        problems = {drop.id: problem for drop in drops if (problem := self._process(drop, count))}
         if problems:
             self._acknowledger.bury(held.message, "; ".join(problems.values()))
             for drop_id in problems:
@@ -80,7 +82,7 @@ class Processing:
             raise trouble
         self._acknowledger.submit(held)
 
-    def _process(self, drop: Delivered, receive_count: int, succeeded: set[str]) -> str:
+    def _process(self, drop: Delivered, receive_count: int) -> str:
         """Why it is not tried any more; "" once nothing is due. TriedError if it is to be tried later."""
         if self._due(drop) is None:
             return ""
@@ -94,24 +96,27 @@ class Processing:
                 return ""
             if row.tries >= self._command.tries:
                 return f"{printable(drop.key)}: its command failed, {row.tries} times"  # and was not buried then
-            return self._try(drop, row, lock_fd, succeeded)
+            return self._try(drop, row, lock_fd)
 
     def _due(self, drop: Delivered) -> Row | None:
         row = self._ledger.find(drop.id)
         return row if row and row.command == DUE else None
 
-    def _try(self, drop: Delivered, row: Row, lock_fd: int, succeeded: set[str]) -> str:
+    def _try(self, drop: Delivered, row: Row, lock_fd: int) -> str:
         path = decode_path(row.name)
-        status = self._folder.status(path)
-        if drop.id not in succeeded:
+        if drop.id not in self._succeeded:
+            status = self._folder.status(path)
             if status is None or not is_regular(status):
                 log.info("%s is no longer there, its command counts as done", printable(path))
-            elif (outcome := self._run(drop, path, status.st_size, lock_fd)).problem:
+                self._ledger.note_command(drop.id, DONE, row.tries)
+                return ""
+            outcome = self._run(drop, path, status.st_size, lock_fd)
+            if outcome.problem:
                 return self._note_failure(drop, row.tries + 1, outcome)
-            else:
-                log.debug("the command for %s succeeded: %s", printable(path), outcome.describe())
-            succeeded.add(drop.id)
-        self._ledger.note_command(drop.id, DONE, row.tries)
+            log.debug("the command for %s succeeded: %s", printable(path), outcome.describe())
+            self._succeeded.add(drop.id)
+        self._note(drop, DONE, row.tries)
+        self._succeeded.discard(drop.id)
         return ""
 
     def _run(self, drop: Delivered, path: str, size: int, lock_fd: int) -> Outcome:
@@ -126,8 +131,13 @@ class Processing:
         top = self._folder.path
         return self._command.run(os.path.join(os.fsencode(top), raw), top, about, lock_fd, self._cancelled.is_set)
 
+    def _note(self, drop: Delivered, command: str, tries: int) -> None:
+        """How a run ended."""
+        self._ledger.note_command(drop.id, command, tries)
+        self.gate.passed()  # not before the ledger is told, which may be what shut it
+
     def _note_failure(self, drop: Delivered, tries: int, outcome: Outcome) -> str:
-        self._ledger.note_command(drop.id, DUE, tries)
+        self._note(drop, DUE, tries)
         what = f"{printable(drop.key)}: its command failed, try {tries} of {self._command.tries}: {outcome.problem}"
         if tries < self._command.tries:
             raise TriedError(f"{what}: {outcome.describe()}", _delay(tries))

@@ -95,6 +95,8 @@ class Consume:
             **more,
         )
         made.gate = Gate(base=0.001, cap=0.001)
+        if made._processing:
+            made._processing.gate = Gate(base=0.001, cap=0.001)
         return made
 
     def announce(self, path: str, body: bytes, *, said: dict[str, Any] | None = None, key: str = "") -> Drop:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pipeline.command import Command
 from pipeline.drop import Drop, delivery_id
 from pipeline.hand import LONGEST_SECONDS
 from pipeline.ledger import DONE, DUE, NONE, Row
+from pipeline.pacing import Gate
 from pipeline.ports import LaterError, PausedError
 from tests.unit.test_notice import body as event_body
 from tests.unit.test_notice import record
@@ -336,7 +339,8 @@ def test_a_command_that_is_missing_pauses_the_side(tmp_path: Path, monkeypatch: 
         program.write_text("#!/bin/sh\nexit 0\n")
         program.chmod(0o700)
 
-    monkeypatch.setattr(side.poller.gate, "shut", mend)
+    assert side.poller._processing is not None
+    monkeypatch.setattr(side.poller._processing.gate, "shut", mend)
     side.receive()
     assert [type(error) for error in shut] == [PausedError]
     assert str(program) in str(shut[0])
@@ -345,6 +349,66 @@ def test_a_command_that_is_missing_pauses_the_side(tmp_path: Path, monkeypatch: 
     assert (row.command, row.tries) == (DONE, 0)
     assert side.journal.of("received") == ["in/a.csv"]
     side.poller.close(0)
+
+
+def test_files_that_arrive_do_not_say_that_a_command_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That it cannot be started is said once, and that it works again once it does; until then nothing is received."""
+    monkeypatch.setattr(poller, "_SMALL", -1)  # a thread for each, so that one can be late
+    program, late = tmp_path / "program", threading.Event()
+    side = Consume(tmp_path, command=Command((str(program),), DEADLINE, TRIES, 2))
+
+    def wait(key: str) -> None:
+        assert key == "in/first" or late.wait(DEADLINE)
+
+    side.store.before["download"] = wait
+    assert side.poller._processing is not None
+    gate = side.poller._processing.gate = Gate(base=0.002, cap=0.002)
+    tries: list[Exception] = []
+    shut = gate.shut
+
+    def note(error: Exception) -> None:
+        shut(error)
+        tries.append(error)
+
+    monkeypatch.setattr(gate, "shut", note)
+    for name in ("first", "second", "third"):
+        side.announce(name, b"content")
+    with caplog.at_level(logging.INFO, pacing.__name__):
+        side.poller.step(0, 0.0)
+        until(lambda: len(tries) > 1)
+        late.set()
+        until(lambda: len(side.files()) == 3)
+        before = len(tries)
+        until(lambda: len(tries) > before + 3)
+        (tmp_path / "new").write_text("#!/bin/sh\nexit 0\n")
+        (tmp_path / "new").chmod(0o700)
+        (tmp_path / "new").rename(program)
+        until(side.poller.idle)
+    said = [record.getMessage() for record in caplog.records if record.name == pacing.__name__]
+    assert [line.partition(":")[0] for line in said] == ["waiting, nothing is lost", "working again"]
+    assert side.queue.bodies() == []
+    side.poller.close(0)
+
+
+def test_nothing_is_received_while_no_command_can_be_started(tmp_path: Path) -> None:
+    """A stop ends that wait."""
+    side = Consume(tmp_path, command=Command((str(tmp_path / "missing"),), DEADLINE, TRIES, 1))
+    assert side.poller._processing is not None
+    gate = side.poller._processing.gate = Gate(base=3600, cap=3600)
+    side.announce("first", b"content")
+    side.poller.step(0, 0.0)
+    until(lambda: gate.remaining() > 0)
+    side.announce("second", b"content")
+    answers: list[int | None] = []
+    step = threading.Thread(target=lambda: answers.append(side.poller.step(0, 0.0)))
+    step.start()
+    side.poller.close(0)
+    step.join(DEADLINE)
+    assert answers == [None]
+    assert side.files().keys() == {"first"}
+    assert side.queue.visible() == 2
 
 
 @pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), OSError(errno.ENOSPC, "full")])
