@@ -25,8 +25,10 @@ from pipeline.ports import RelayError, TriedError
 
 log = logging.getLogger(__name__)
 
-_FIRST_SECONDS, _LOCKED_SECONDS = 5.0, 600.0
-"""Of waiting: before the second try, doubled before each further one; and at most for a run that still goes on."""
+_FIRST_SECONDS, _LONGEST_SECONDS, _LOCKED_SECONDS = 5.0, 3600.0, 600.0
+"""Of waiting: before the second try, doubled before each further one up to an hour, so that a hundred tries are over
+before SQS forgets the message; and at most for a run that still goes on.
+"""
 
 
 class Delivered(NamedTuple):
@@ -146,4 +148,4 @@ class Processing:
 
 
 def _delay(tries: int) -> float:
-    return _FIRST_SECONDS * 2.0 ** min(tries - 1, 20)
+    return min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(tries - 1, 20))

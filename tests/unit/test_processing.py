@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -448,11 +448,30 @@ def test_each_file_of_a_message_has_its_command(rig: Rig) -> None:
     assert (rig.runs(), rig.ends()) == (["a", "b", "b"], ["a", "b"])
 
 
+def test_a_pause_is_an_hour_at_most(rig: Rig) -> None:
+    """However often it failed: with longer ones SQS would forget the message before its tries are over."""
+    assert rig.side.command is not None
+    rig.side.command = replace(rig.side.command, tries=100)
+    rig.restart()
+    rig.does("exit 1")
+    drop = rig.side.announce("a.csv", b"content")
+    rig.receive()
+    rig.side.landing.ledger.note_command(delivery_id(drop.id, drop.key.text), DUE, 70)
+    rig.side.clock.now += 5
+    rig.receive()
+    assert rig.states(drop) == (DUE, 71)
+    rig.side.clock.now += 3599
+    assert rig.side.queue.visible() == 0
+    rig.side.clock.now += 1
+    assert rig.side.queue.visible() == 1
+
+
 def test_a_delay_is_one_that_sqs_allows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it failed."""
+    """However long it should be."""
     rig.does("exit 1")
     rig.side.announce("a.csv", b"content")
-    monkeypatch.setattr("pipeline.processing._FIRST_SECONDS", 1e9)
+    for name in ("_FIRST_SECONDS", "_LONGEST_SECONDS"):
+        monkeypatch.setattr(f"pipeline.processing.{name}", 1e9)
     rig.receive()
     rig.side.clock.now += LONGEST_SECONDS - 60
     assert rig.side.queue.visible() == 0
