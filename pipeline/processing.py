@@ -21,7 +21,7 @@ from pipeline.landing import Landing
 from pipeline.ledger import DONE, DUE, Row
 from pipeline.names import decode_path, printable
 from pipeline.pacing import Gate
-from pipeline.ports import RelayError, TriedError
+from pipeline.ports import LaterError, NeverError, RelayError, TriedError
 
 log = logging.getLogger(__name__)
 
@@ -74,20 +74,36 @@ class Processing:
         self._pool.shutdown(wait=wait)
 
     def _process_all(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None) -> None:
-        count = held.message.receive_count
-        problems = {drop.id: problem for drop in drops if (problem := self._process(drop, count))}
-        if problems:
-            self._acknowledger.bury(held.message, "; ".join(problems.values()))
-            for drop_id in problems:
-                self._ledger.note_command(drop_id, DUE, 0)  # a message that is brought back is tried anew
-        if trouble:
-            raise trouble
+        later, never = self._process_each(drops, held.message.receive_count)
+        if later:
+            raise _first(later)
+        if isinstance(trouble, LaterError):
+            raise trouble  # not buried before that ended: what had all of its tries is not run again until then
+        if reasons := [*never.values(), *([trouble] if trouble else [])]:
+            self._acknowledger.bury(held.message, "; ".join(map(str, reasons)))
+        for drop_id in never:
+            self._ledger.note_command(drop_id, DUE, 0)  # a message that is brought back is tried anew
         self._acknowledger.submit(held)
 
-    def _process(self, drop: Delivered, receive_count: int) -> str:
-        """Why it is not tried any more; "" once nothing is due. TriedError if it is to be tried later."""
+    def _process_each(
+        self, drops: Sequence[Delivered], receive_count: int
+    ) -> tuple[list[TriedError], dict[str, NeverError]]:
+        """None holds up another: what is to be tried again, and what is not, by drop."""
+        later: list[TriedError] = []
+        never: dict[str, NeverError] = {}
+        for drop in drops:
+            try:
+                self._process(drop, receive_count)
+            except TriedError as error:
+                later.append(error)
+            except NeverError as error:
+                never[drop.id] = error
+        return later, never
+
+    def _process(self, drop: Delivered, receive_count: int) -> None:
+        """Nothing is due then. TriedError if it is to be tried later, NeverError if it had all of its tries."""
         if self._due(drop) is None:
-            return ""
+            return
         with self._locks.hold(drop.id) as lock_fd:
             if lock_fd is None:
                 raise TriedError(
@@ -95,31 +111,30 @@ class Processing:
                 )
             row = self._due(drop)  # whoever held the lock before may have done it
             if row is None:
-                return ""
-            if row.tries >= self._command.tries:
-                return f"{printable(drop.key)}: its command failed, {row.tries} times"  # and was not buried then
-            return self._try(drop, row, lock_fd)
+                return
+            if row.tries >= self._command.tries:  # and was not buried then
+                raise NeverError(f"{printable(drop.key)}: its command failed, {row.tries} times")
+            self._try(drop, row, lock_fd)
 
     def _due(self, drop: Delivered) -> Row | None:
         row = self._ledger.find(drop.id)
         return row if row and row.command == DUE else None
 
-    def _try(self, drop: Delivered, row: Row, lock_fd: int) -> str:
+    def _try(self, drop: Delivered, row: Row, lock_fd: int) -> None:
         path = decode_path(row.name)
         if drop.id not in self._succeeded:
             status = self._folder.status(path)
             if status is None or not is_regular(status):
                 log.info("%s is no longer there, its command counts as done", printable(path))
                 self._ledger.note_command(drop.id, DONE, row.tries)
-                return ""
+                return
             outcome = self._run(drop, path, status.st_size, lock_fd)
             if outcome.problem:
-                return self._note_failure(drop, row.tries + 1, outcome)
+                raise self._note_failure(drop, row.tries + 1, outcome)
             log.debug("the command for %s succeeded: %s", printable(path), outcome.describe())
             self._succeeded.add(drop.id)
         self._note(drop, DONE, row.tries)
         self._succeeded.discard(drop.id)
-        return ""
 
     def _run(self, drop: Delivered, path: str, size: int, lock_fd: int) -> Outcome:
         raw = os.fsencode(path)
@@ -138,13 +153,21 @@ class Processing:
         self._ledger.note_command(drop.id, command, tries)
         self.gate.passed()  # not before the ledger is told, which may be what shut it
 
-    def _note_failure(self, drop: Delivered, tries: int, outcome: Outcome) -> str:
+    def _note_failure(self, drop: Delivered, tries: int, outcome: Outcome) -> RelayError:
         self._note(drop, DUE, tries)
         what = f"{printable(drop.key)}: its command failed, try {tries} of {self._command.tries}: {outcome.problem}"
         if tries < self._command.tries:
-            raise TriedError(f"{what}: {outcome.describe()}", _delay(tries))
+            return TriedError(f"{what}: {outcome.describe()}", _delay(tries))
         log.info("%s: %s", what, outcome.describe())
-        return f"{what}: {outcome.last_line()}"
+        return NeverError(f"{what}: {outcome.last_line()}")
+
+
+def _first(errors: Sequence[TriedError]) -> TriedError:
+    """The one to be tried again first, which is told of when the message is given back; the others are told of here."""
+    first, *others = sorted(errors, key=lambda error: error.seconds)
+    for error in others:
+        log.warning("%s", error)
+    return first
 
 
 def _delay(tries: int) -> float:

@@ -432,20 +432,81 @@ def test_what_succeeded_is_not_run_again_where_the_ledger_fails(
     assert rig.side.queue.bodies() == []
 
 
+def announce_together(rig: Rig, names: str) -> None:
+    """Put one message about several objects, of one letter each, which are stored if they are not yet."""
+    for name in names:
+        if rig.side.store.look(f"in/{name}") is None:
+            rig.side.store.put(f"in/{name}", name.encode())
+    entity = {"bucket": {"name": "relay"}}
+    records = (record(f"in/{name}", s3={**entity, "object": {"key": f"in/{name}"}}) for name in names)
+    rig.side.queue.put(event_body(*records))
+
+
 def test_each_file_of_a_message_has_its_command(rig: Rig) -> None:
     """The message is deleted when all succeeded; those that did are not run again for the others."""
     rig.does('test "$RELAY_PATH" != b || test -e go')
-    for name in "ab":
-        rig.side.store.put(f"in/{name}", name.encode())
-    entity = {"bucket": {"name": "relay"}}
-    rig.side.queue.put(
-        event_body(*(record(f"in/{name}", s3={**entity, "object": {"key": f"in/{name}"}}) for name in "ab"))
-    )
+    announce_together(rig, "ab")
     rig.receive()
     assert len(rig.side.queue.bodies()) == 1
     (rig.root / "go").touch()
     rig.side.drain()
     assert (rig.runs(), rig.ends()) == (["a", "b", "b"], ["a", "b"])
+
+
+def test_a_failure_holds_up_no_other_file_of_its_message(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """All have their turn, the log has what each said, and the message comes again with the one that is due first."""
+    rig.does('echo "says $RELAY_PATH"; test "$RELAY_PATH" = c')
+    announce_together(rig, "a")
+    rig.receive()
+    announce_together(rig, "abc")
+    rig.receive()
+    assert rig.runs() == ["a", "a", "b", "c"]
+    assert rig.ends() == ["c"]
+    assert [line.rpartition("says ")[2] for line in caplog.messages if "says" in line] == ["a", "a", "b"]
+    rig.side.clock.now += 4.9
+    assert rig.side.queue.visible() == 0
+    rig.side.clock.now += 0.1
+    assert rig.side.queue.visible() == 2
+
+
+def test_what_had_all_of_its_tries_waits_for_the_others_of_its_message(rig: Rig) -> None:
+    """It is not run again meanwhile; then the message is buried, for its sake alone."""
+    rig.does('test "$RELAY_PATH" = b && test -e go')
+    announce_together(rig, "ab")
+    rig.receive()
+    rig.side.landing.ledger._base.execute("UPDATE drops SET tries = ? WHERE name = 'a'", (TRIES - 1,))
+    rig.side.clock.now += 5
+    rig.receive()
+    assert rig.side.queue.buried == []
+    assert len(rig.side.queue.bodies()) == 1
+    (rig.root / "go").touch()
+    rig.side.drain()
+    assert rig.runs() == ["a", "b", "a", "b", "b"]
+    ((_, reason),) = rig.side.queue.buried
+    assert reason == f"in/a: its command failed, {TRIES} times"
+
+
+@pytest.mark.parametrize("bucket", ["relay", "another"])
+def test_what_had_all_of_its_tries_beside_what_does_not_arrive(rig: Rig, bucket: str) -> None:
+    """An object that is not there yet is waited for; then, or at once where it never comes, one message is buried."""
+    rig.does('test "$RELAY_PATH" = b')
+    rig.side.store.put("in/a", b"a")
+    records = [(bucket, "in/b"), ("relay", "in/a")]
+    rig.side.queue.put(
+        event_body(*(record(key, s3={"bucket": {"name": name}, "object": {"key": key}}) for name, key in records))
+    )
+    for _ in range(TRIES + 3):
+        rig.receive()
+        rig.side.clock.now += 3600
+    assert rig.runs() == ["a"] * TRIES
+    if bucket == "relay":
+        assert rig.side.queue.buried == []
+        rig.side.store.put("in/b", b"b")
+        rig.side.drain()
+        assert rig.runs() == ["a"] * TRIES + ["b"]
+    ((_, reason),) = rig.side.queue.buried
+    assert reason.startswith("in/a: its command failed")
+    assert ("another bucket" in reason) == (bucket == "another")
 
 
 def test_a_pause_is_an_hour_at_most(rig: Rig) -> None:
