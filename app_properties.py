@@ -97,7 +97,7 @@ class Settings:
     upload_concurrency: int = _key("Concurrency", values.count(1, 256), "64")
     poll_processes: int = _key("Concurrency", values.count(1, 64), "2")
     download_concurrency: int = _key("Concurrency", values.count(1, 256), "64")
-    command_processes: int = _key("Concurrency", values.count(1, 64), "2")
+    command_concurrency: int = _key("Concurrency", values.count(1, 64), "2")
     visibility_seconds: int = _key("Concurrency", values.count(10, 43_200), "60")
     shutdown_seconds: float = _key("Concurrency", values.number(0, 3_600), "25")
 

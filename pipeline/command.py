@@ -49,8 +49,8 @@ class Command:
     timeout: float
     """Seconds."""
     tries: int
-    processes: int
-    """Runs at once."""
+    concurrency: int
+    """Runs at once, in one process."""
 
     def run(
         self, path: bytes, folder: Path, about: Mapping[bytes, bytes], lock_fd: int, cancelled: Callable[[], bool]

@@ -60,7 +60,7 @@ class Processing:
         self._locks = CommandLocks(landing.folder)
         self._succeeded: set[str] = set()
         """For which drops it did, though the ledger could not be told yet: it is not run again for these."""
-        self._pool = ThreadPoolExecutor(command.processes, "command")
+        self._pool = ThreadPoolExecutor(command.concurrency, "command")
 
     def submit(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None = None) -> None:
         """Run the command for the drops of a message where it is due, and have the message deleted. It never waits.

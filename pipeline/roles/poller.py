@@ -80,4 +80,4 @@ def _command(settings: Settings) -> Command | None:
     words = settings.command_after_download
     if not words:
         return None
-    return Command(words, settings.command_timeout_seconds, settings.command_tries, settings.command_processes)
+    return Command(words, settings.command_timeout_seconds, settings.command_tries, settings.command_concurrency)
