@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline import kernel
+from pipeline.command import Command
 from pipeline.durability import Durability
 from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
@@ -50,15 +51,15 @@ class Arrival:
 class Landing:
     """Gives downloads their names in DownloadedFromS3."""
 
-    def __init__(self, folder: Folder, checksum: Callable[[int], str], command: str = NONE) -> None:
+    def __init__(self, folder: Folder, checksum: Callable[[int], str], command: Command | None = None) -> None:
         """`checksum` computes the CRC64NVME of an open file; `.relay` is made if missing.
 
-        `command`: whether one is DUE for each file, or NONE.
+        `command` is due for each file from step 7a on: whoever has it published has it run, too.
         """
         self.folder = folder
         self.incoming = folder.own(INCOMING)
         self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
-        self._checksum, self._command = checksum, command
+        self._checksum, self.command = checksum, command
         self._durability = Durability(together=folder.facilities.together)
         self._strays = Strays(self.incoming, self.ledger)
 
@@ -157,7 +158,7 @@ class Landing:
                     path = self._free(path, self.folder.beside(path))
             elif self._is_awaited(path):
                 path = self._free(path, [])
-        return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing", self._command)
+        return Row(arrival.drop_id, arrival.temp, encode_path(path), "publishing", DUE if self.command else NONE)
 
     def _free(self, path: str, taken: Sequence[str]) -> str:
         """The next version of a path that is neither among the names there nor awaited by a command."""
@@ -169,7 +170,7 @@ class Landing:
 
     def _is_awaited(self, path: str) -> bool:
         """Whether a command is still due for an earlier file of that name, which was taken away: it would take this."""
-        return self._command == DUE and self.ledger.is_awaited(encode_path(path))
+        return self.command is not None and self.ledger.is_awaited(encode_path(path))
 
     def _place(self, arrival: Arrival, row: Row) -> str | OSError:
         try:

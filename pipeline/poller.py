@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pipeline.acceptance import Acceptance
 from pipeline.acknowledger import Acknowledger
 from pipeline.batcher import Batcher
-from pipeline.command import Command
 from pipeline.groups import Groups
 from pipeline.hand import Hand, Held
 from pipeline.handling import Handling
@@ -66,12 +65,11 @@ class Poller:
         visibility: int,
         room: Callable[[int, int], None] = lambda _fd, _size: None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
-        command: Command | None = None,
     ) -> None:
         """`keep_message`: see Acknowledger; `room`: see Room.take.
 
-        `waiting` is entered around every wait of `step` that a signal may cut. `command` is run for each file before
-        its message is deleted; `landing` has to know of it, too.
+        `waiting` is entered around every wait of `step` that a signal may cut. The command of `landing` is run for each
+        file before its message is deleted.
         """
         self._store, self._landing, self._acceptance = store, landing, acceptance
         self._hand = Hand(queue, visibility)
@@ -93,8 +91,8 @@ class Poller:
             concurrency - max(1, concurrency // _SPARE),
         )
         self._processing = (
-            Processing(command, landing, store.bucket, self._handling, self._acknowledger, self._cancelled)
-            if command
+            Processing(landing.command, landing, store.bucket, self._handling, self._acknowledger, self._cancelled)
+            if landing.command
             else None
         )
         self._receiver = Receiver(queue, self._slots, lambda: self.gate, self._groups.take)

@@ -10,7 +10,6 @@ from pipeline.dead_letters import keep_message
 from pipeline.folders import Folder, probe_within
 from pipeline.forgetting import Forgetting
 from pipeline.landing import Landing
-from pipeline.ledger import DUE, NONE
 from pipeline.link import Link
 from pipeline.poller import Poller, log
 from pipeline.process import Context, Stop
@@ -28,13 +27,12 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     store, messages = connect(context, stop, settings.download_concurrency)
     settings.downloaded.mkdir(mode=0o750, parents=True, exist_ok=True)  # it may have been removed since the start
     facilities = probe_within(settings.downloaded)
-    command = _command(settings)
     folder = Folder(settings.downloaded, durable=settings.durable, facilities=facilities)
-    landing = Landing(folder, crc64nvme, DUE if command else NONE)
+    landing = Landing(folder, crc64nvme, _command(settings))
     log.info("kernel       %s", landing.folder.facilities.describe())
     if recovered := landing.recover():
         log.info("gave their names to %d downloads that were cut off right before", recovered)
-    if not command and (waived := landing.ledger.waive_commands()):
+    if not landing.command and (waived := landing.ledger.waive_commands()):
         log.info("commandAfterDownload is empty now: %d files get no command any more, for which it was due", waived)
     room = Room(landing.folder, largest=settings.max_object_bytes, spare=settings.min_free_bytes)
     poller = Poller(
@@ -53,7 +51,6 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         visibility=settings.visibility_seconds,
         room=room.take,
         waiting=stop.waiting,
-        command=command,
     )
     forgetting = Forgetting(landing.ledger, landing.folder, settings.ledger_days)
     forgetting.start()

@@ -13,10 +13,11 @@ import pytest
 
 from pipeline import kernel
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
+from pipeline.command import Command
 from pipeline.folders import probe_within
 from pipeline.kernel import try_lock
 from pipeline.landing import LEDGER, Arrival, Landing
-from pipeline.ledger import DONE, DUE, Ledger, Row
+from pipeline.ledger import DONE, Ledger, Row
 from pipeline.names import encode_path
 from pipeline.ports import EXIT_CONFIG, LaterError, StartupError
 from tests.unit.places import make, tree, write
@@ -168,7 +169,7 @@ def test_a_lost_ledger_does_not_double_what_is_there(machine: Machine) -> None:
 @pytest.mark.parametrize("body", [b"content", b"another"])
 def test_a_name_that_a_command_waits_for_is_given_to_nobody(machine: Machine, body: bytes) -> None:
     """Its file was taken away: the command, which is tried again by that name, must not meet another drop's."""
-    machine.landing = Landing(machine.folder, crc64nvme, DUE)
+    machine.landing = Landing(machine.folder, crc64nvme, Command(("true",), 1.0, 1, 1))
     assert machine.publish("one", "d/x.csv") == "d/x.csv"
     os.unlink(machine.top / "d/x.csv")
     assert machine.publish("two", "d/x.csv", body) == "d/x-Version-2.csv"

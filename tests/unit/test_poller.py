@@ -25,7 +25,6 @@ from pipeline.dead_letters import keep_message
 from pipeline.drop import DROP_ID, Drop, Fingerprint, delivery_id, origin_of
 from pipeline.folders import Folder
 from pipeline.landing import Arrival, Landing
-from pipeline.ledger import DUE, NONE
 from pipeline.names import key_for, printable
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
@@ -77,7 +76,7 @@ class Consume:
 
     def new_landing(self) -> Landing:
         """As after a restart, or in another process."""
-        return Landing(Folder(self.top, durable=False), crc64nvme, DUE if self.command else NONE)
+        return Landing(Folder(self.top, durable=False), crc64nvme, self.command)
 
     def new_poller(self, concurrency: int = 4, **more: Any) -> Poller:
         """As after a restart."""
@@ -91,7 +90,6 @@ class Consume:
             keep,
             concurrency=concurrency,
             visibility=60,
-            command=self.command,
             **more,
         )
         made.gate = Gate(base=0.001, cap=0.001)
