@@ -26,9 +26,9 @@ class CommandLocks:
         self._remove_strays()
 
     @contextlib.contextmanager
-    def hold(self, drop_id: str) -> Iterator[int | None]:
+    def hold(self, delivery_id: str) -> Iterator[int | None]:
         """The descriptor that holds the lock of a drop; None if another holds it."""
-        name = hashlib.sha256(drop_id.encode()).hexdigest()
+        name = hashlib.sha256(delivery_id.encode()).hexdigest()
         fd = self._lock(name)
         if fd is None:
             yield None

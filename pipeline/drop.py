@@ -151,6 +151,12 @@ def delivery_id(drop_id: str, key: str) -> str:
     return f"{drop_id}/{key}"
 
 
+def split_delivery_id(text: str) -> tuple[str, str]:
+    """The drop id and the key."""
+    drop_id, _, key = text.partition("/")  # a drop id has none
+    return drop_id, key
+
+
 @lru_cache(maxsize=256)  # an object and its message say the same
 def format_time(nanoseconds: int) -> str:
     """A time since the epoch as ISO 8601 with nine decimals; "" beyond the years 1 to 9999, which a file may have."""

@@ -29,7 +29,7 @@ from pipeline.ports import (
     RelayError,
     StoredObject,
 )
-from pipeline.processing import Delivered, Processing
+from pipeline.processing import Processing
 from pipeline.receiver import Receiver
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Poller:
         try:
             self._landing.discard(arrival)  # where the drop was known this asks the ledger
         finally:
-            self._finish(held, [Delivered(arrival.drop_id, stored.key)])
+            self._finish(held, [arrival.drop_id])
 
     def _give_up(self, held: Held, arrival: Arrival, error: Exception | None) -> None:
         try:
@@ -211,7 +211,7 @@ class Poller:
             self._acknowledger.pass_over(others)
         self._finish(held, drops, _worst(troubles))
 
-    def _finish(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None = None) -> None:
+    def _finish(self, held: Held, drops: Sequence[str], trouble: RelayError | None = None) -> None:
         """Step 7c, if there is one, and step 8; with `trouble`, what that means for the message instead."""
         if self._processing and drops:
             self._processing.submit(held, drops, trouble)
@@ -220,14 +220,14 @@ class Poller:
         else:
             self._acknowledger.submit(held)
 
-    def _deliver(self, held: Held, notice: Notice) -> Delivered:
+    def _deliver(self, held: Held, notice: Notice) -> str:
         started = time.monotonic()
         arrival = self._landing.open_arrival()
         try:
             stored = self._download(held, notice, arrival)
             self._acceptance.accept(arrival, notice, stored)
             self._note_published(arrival, stored, self._publisher.submit((held, arrival)).result(), started)
-            return Delivered(arrival.drop_id, stored.key)
+            return arrival.drop_id
         finally:
             self._landing.discard(arrival)
 
@@ -246,8 +246,8 @@ class Poller:
                 raise NeverError(f"the message and the object differ in size: {error}") from error
         return download(size=None)  # another program's object, which was replaced since
 
-    def _find(self, notice: Notice) -> Delivered | None:
-        """The drop that a message names, if the ledger has it; what a kill left half published is finished.
+    def _find(self, notice: Notice) -> str | None:
+        """The delivery id of what a message names, if it is here; what a kill left half published is finished.
 
         NeverError or LaterError if it must not be asked for.
         """
@@ -256,7 +256,7 @@ class Poller:
         if known_as is None or not self._landing.resume(known_as):
             return None
         log.debug("had it already: %s", notice.key)
-        return Delivered(known_as, notice.key)
+        return known_as
 
     def _publish(self, batch: Sequence[tuple[Held, Arrival]]) -> list[str | Exception | None]:
         """Names for those whose message nobody else can have by now."""

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
 
 from pipeline.acknowledger import Acknowledger
 from pipeline.command import Command, Outcome
 from pipeline.command_locks import CommandLocks
+from pipeline.drop import split_delivery_id
 from pipeline.folders import is_regular
 from pipeline.hand import Held
 from pipeline.handling import Handling
@@ -29,14 +29,6 @@ _FIRST_SECONDS, _LONGEST_SECONDS, _LOCKED_SECONDS = 5.0, 3600.0, 600.0
 """Of waiting: before the second try, doubled before each further one up to an hour, so that a hundred tries are over
 before SQS forgets the message; and at most for a run that still goes on.
 """
-
-
-class Delivered(NamedTuple):
-    """A drop whose file has its name."""
-
-    id: str
-    """What the ledger knows it by."""
-    key: str
 
 
 class Processing:
@@ -55,17 +47,18 @@ class Processing:
         self._command, self._folder, self._ledger, self._bucket = command, landing.folder, landing.ledger, bucket
         self._acknowledger, self._cancelled = acknowledger, cancelled
         self.gate = Gate()
-        """Shut while no command can be started, or what became of one cannot be noted: files arrive all the same."""
+        """Shut while no command can be started, or its end not be noted: what is in hand arrives all the same."""
         self._handling = handling.waiting_at(lambda: self.gate)
         self._locks = CommandLocks(landing.folder)
         self._succeeded: set[str] = set()
         """For which drops it did, though the ledger could not be told yet: it is not run again for these."""
         self._pool = ThreadPoolExecutor(command.concurrency, "command")
 
-    def submit(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None = None) -> None:
+    def submit(self, held: Held, drops: Sequence[str], trouble: RelayError | None = None) -> None:
         """Run the command for the drops of a message where it is due, and have the message deleted. It never waits.
 
-        `trouble` is what came of the message's other records, and raised at the end instead.
+        `drops`: their delivery ids. `trouble`: what came of the message's other records, and decides with the commands
+        what becomes of it.
         """
         self._handling.submit(self._pool, held, partial(self._process_all, held, drops, trouble))
 
@@ -73,7 +66,7 @@ class Processing:
         """End; what is not begun by now is given back."""
         self._pool.shutdown(wait=wait)
 
-    def _process_all(self, held: Held, drops: Sequence[Delivered], trouble: RelayError | None) -> None:
+    def _process_all(self, held: Held, drops: Sequence[str], trouble: RelayError | None) -> None:
         later, never = self._process_each(drops, held.message.receive_count)
         if later:
             raise _first(later)
@@ -81,13 +74,11 @@ class Processing:
             raise trouble  # not buried before that ended: what had all of its tries is not run again until then
         if reasons := [*never.values(), *([trouble] if trouble else [])]:
             self._acknowledger.bury(held.message, "; ".join(map(str, reasons)))
-        for drop_id in never:
-            self._ledger.note_command(drop_id, DUE, 0)  # a message that is brought back is tried anew
+        for drop in never:
+            self._ledger.note_command(drop, DUE, 0)  # a message that is brought back is tried anew
         self._acknowledger.submit(held)
 
-    def _process_each(
-        self, drops: Sequence[Delivered], receive_count: int
-    ) -> tuple[list[TriedError], dict[str, NeverError]]:
+    def _process_each(self, drops: Sequence[str], receive_count: int) -> tuple[list[TriedError], dict[str, NeverError]]:
         """None holds up another: what is to be tried again, and what is not, by drop."""
         later: list[TriedError] = []
         never: dict[str, NeverError] = {}
@@ -97,69 +88,74 @@ class Processing:
             except TriedError as error:
                 later.append(error)
             except NeverError as error:
-                never[drop.id] = error
+                never[drop] = error
         return later, never
 
-    def _process(self, drop: Delivered, receive_count: int) -> None:
+    def _process(self, drop: str, receive_count: int) -> None:
         """Nothing is due then. TriedError if it is to be tried later, NeverError if it had all of its tries."""
         if self._due(drop) is None:
             return
-        with self._locks.hold(drop.id) as lock_fd:
+        with self._locks.hold(drop) as lock_fd:
             if lock_fd is None:
                 raise TriedError(
-                    f"the command for {printable(drop.key)} runs already", min(_LOCKED_SECONDS, _delay(receive_count))
+                    f"the command for {_name(drop)} runs already", min(_LOCKED_SECONDS, _delay(receive_count))
                 )
             row = self._due(drop)  # whoever held the lock before may have done it
             if row is None:
                 return
             if row.tries >= self._command.tries:  # and was not buried then
-                raise NeverError(f"{printable(drop.key)}: its command failed, {row.tries} times")
+                raise NeverError(f"{_name(drop)}: its command failed, {row.tries} times")
             self._try(drop, row, lock_fd)
 
-    def _due(self, drop: Delivered) -> Row | None:
-        row = self._ledger.find(drop.id)
+    def _due(self, drop: str) -> Row | None:
+        row = self._ledger.find(drop)
         return row if row and row.command == DUE else None
 
-    def _try(self, drop: Delivered, row: Row, lock_fd: int) -> None:
+    def _try(self, drop: str, row: Row, lock_fd: int) -> None:
         path = decode_path(row.name)
-        if drop.id not in self._succeeded:
+        if drop not in self._succeeded:
             status = self._folder.status(path)
             if status is None or not is_regular(status):
                 log.info("%s is no longer there, its command counts as done", printable(path))
-                self._ledger.note_command(drop.id, DONE, row.tries)
+                self._ledger.note_command(drop, DONE, row.tries)
                 return
             outcome = self._run(drop, path, status.st_size, lock_fd)
             if outcome.problem:
                 raise self._note_failure(drop, row.tries + 1, outcome)
             log.debug("the command for %s succeeded: %s", printable(path), outcome.describe())
-            self._succeeded.add(drop.id)
+            self._succeeded.add(drop)
         self._note(drop, DONE, row.tries)
-        self._succeeded.discard(drop.id)
+        self._succeeded.discard(drop)
 
-    def _run(self, drop: Delivered, path: str, size: int, lock_fd: int) -> Outcome:
-        raw = os.fsencode(path)
+    def _run(self, drop: str, path: str, size: int, lock_fd: int) -> Outcome:
+        raw, (drop_id, key) = os.fsencode(path), split_delivery_id(drop)
         about = {
             b"RELAY_BUCKET": self._bucket.encode(),
-            b"RELAY_KEY": drop.key.encode(),
-            b"RELAY_DROP_ID": drop.id.removesuffix(f"/{drop.key}").encode(),
+            b"RELAY_KEY": key.encode(),
+            b"RELAY_DROP_ID": drop_id.encode(),
             b"RELAY_PATH": raw,
             b"RELAY_SIZE": b"%d" % size,
         }
         top = self._folder.path
         return self._command.run(os.path.join(os.fsencode(top), raw), top, about, lock_fd, self._cancelled.is_set)
 
-    def _note(self, drop: Delivered, command: str, tries: int) -> None:
+    def _note(self, drop: str, command: str, tries: int) -> None:
         """How a run ended."""
-        self._ledger.note_command(drop.id, command, tries)
+        self._ledger.note_command(drop, command, tries)
         self.gate.passed()  # not before the ledger is told, which may be what shut it
 
-    def _note_failure(self, drop: Delivered, tries: int, outcome: Outcome) -> RelayError:
+    def _note_failure(self, drop: str, tries: int, outcome: Outcome) -> RelayError:
         self._note(drop, DUE, tries)
-        what = f"{printable(drop.key)}: its command failed, try {tries} of {self._command.tries}: {outcome.problem}"
+        what = f"{_name(drop)}: its command failed, try {tries} of {self._command.tries}: {outcome.problem}"
         if tries < self._command.tries:
             return TriedError(f"{what}: {outcome.describe()}", _delay(tries))
         log.info("%s: %s", what, outcome.describe())
         return NeverError(f"{what}: {outcome.last_line()}")
+
+
+def _name(drop: str) -> str:
+    """For a person."""
+    return printable(split_delivery_id(drop)[1])
 
 
 def _first(errors: Sequence[TriedError]) -> TriedError:

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.drop import DROP_ID, MTIME, Drop, Fingerprint, format_time, origin_of, parse_time
+from pipeline.drop import (
+    DROP_ID,
+    MTIME,
+    Drop,
+    Fingerprint,
+    delivery_id,
+    format_time,
+    origin_of,
+    parse_time,
+    split_delivery_id,
+)
 from pipeline.names import NameRefusedError, checked_path, key_for
 from pipeline.ports import StoredObject
 
@@ -23,6 +33,12 @@ def drop(path: str = "a/r.csv", seen: Fingerprint = SEEN, checksum: str = "AAAAA
 
 def stored(item: Drop, **metadata: str) -> StoredObject:
     return StoredObject(item.key.text, item.fingerprint.size, "etag", metadata={**item.metadata(), **metadata})
+
+
+@pytest.mark.parametrize("key", ["a", "in/d/a", "/a", "in//", "s3-x/a"])
+def test_a_delivery_id_can_be_taken_apart(key: str) -> None:
+    """Whatever the key, be it one that begins as an id does."""
+    assert split_delivery_id(delivery_id(drop().id, key)) == (drop().id, key)
 
 
 def test_the_id_survives_restarts() -> None:
