@@ -33,7 +33,7 @@ ALTER TABLE drops ADD COLUMN command TEXT NOT NULL DEFAULT 'none' CHECK (command
 ALTER TABLE drops ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE drops ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
 UPDATE drops SET noted = CAST(strftime('%s', 'now') AS INTEGER);
-CREATE INDEX drops_due ON drops (command) WHERE command = 'due';
+CREATE INDEX drops_due ON drops (name) WHERE command = 'due';
 """
 _STEPS = (_CREATE, _FROM_1)
 """What leads from each schema to the next; an empty file is schema 0. No comment after a semicolon."""
