@@ -58,10 +58,19 @@ class Landing:
         """
         self.folder = folder
         self.incoming = folder.own(INCOMING)
-        self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
+        try:
+            self.ledger = Ledger(folder.path / LEDGER, durable=folder.durable)
+        except BaseException:
+            self.incoming.close()
+            raise
         self._checksum, self.command = checksum, command
         self._durability = Durability(together=folder.facilities.together)
         self._strays = Strays(self.incoming, self.ledger)
+
+    def close(self) -> None:
+        """Give ledger and descriptors back, but for that of the folder."""
+        self.ledger.close()
+        self.incoming.close()
 
     def open_arrival(self) -> Arrival:
         """A new file to download to; sqlite3.Error while the ledger cannot be written."""

@@ -2,18 +2,15 @@
 
 import functools
 
-from app_properties import Settings
 from aws_util import crc64nvme
 from pipeline.acceptance import Acceptance
-from pipeline.command import Command
 from pipeline.dead_letters import keep_message
-from pipeline.folders import Folder, probe_within
 from pipeline.forgetting import Forgetting
-from pipeline.landing import Landing
 from pipeline.link import Link
 from pipeline.poller import Poller, log
 from pipeline.process import Context, Stop
 from pipeline.roles.clients import connect
+from pipeline.roles.landing import open_landing
 from pipeline.room import Room
 
 _WAIT_SECONDS = 20  # the longest poll SQS knows
@@ -25,15 +22,8 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
     """Receive until SIGTERM; with `once` until three polls in a row brought nothing and nothing is in hand."""
     settings = context.settings
     store, messages = connect(context, stop, settings.download_concurrency)
-    settings.downloaded.mkdir(mode=0o750, parents=True, exist_ok=True)  # it may have been removed since the start
-    facilities = probe_within(settings.downloaded)
-    folder = Folder(settings.downloaded, durable=settings.durable, facilities=facilities)
-    landing = Landing(folder, crc64nvme, _command(settings))
+    landing = open_landing(settings, stop)
     log.info("kernel       %s", landing.folder.facilities.describe())
-    if recovered := landing.recover():
-        log.info("gave their names to %d downloads that were cut off right before", recovered)
-    if not landing.command and (waived := landing.ledger.waive_commands()):
-        log.info("commandAfterDownload is empty now: %d files get no command any more, for which it was due", waived)
     room = Room(landing.folder, largest=settings.max_object_bytes, spare=settings.min_free_bytes)
     poller = Poller(
         messages,
@@ -71,10 +61,3 @@ def run(context: Context, _link: Link, stop: Stop) -> None:
         forgetting.close()
         poller.close(settings.shutdown_seconds)
         store.close()
-
-
-def _command(settings: Settings) -> Command | None:
-    words = settings.command_after_download
-    if not words:
-        return None
-    return Command(words, settings.command_timeout_seconds, settings.command_tries, settings.command_concurrency)

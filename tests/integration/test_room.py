@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +107,25 @@ def test_d01_no_room_for_what_arrives(
     assert "Traceback" not in program.log() + program.output()
     assert program.stopped() == 0
     assert files(program.state / "FailedMessages") == {}
+
+
+def test_d01_a_process_that_starts_without_room(tmp_path: Path, programs: list[Program]) -> None:
+    """D1. Nothing can be made where files arrive when a poller begins: it waits, and goes on by itself."""
+    config = write_properties(tmp_path, minFreeBytes=0, pollProcesses=1)
+    program = Program(config, 3, prefix=mounted(tmp_path / "state" / "DownloadedFromS3", "size=8m,nr_inodes=60"))
+    programs.append(program)
+    top = seen_by(program, program.started().downloaded)
+    drop(program.watch, {"first": b"1"})
+    wait_for(lambda: arrived(top) == {"first"}, explain=program.output)
+    made = fill(top, 100, 0)
+    os.kill(program.roles()["poller"], signal.SIGKILL)
+    drop(program.watch, {"second": b"2"})
+    wait_for(lambda: "nothing is lost: cannot write to" in program.output(), explain=program.output)
+    wait_for(lambda: "second" in arrived(program.state / "UploadedToS3"), explain=program.output)
+    remove(made)
+    wait_for(lambda: arrived(top) == {"first", "second"}, explain=program.output)
+    assert "Traceback" not in program.log() + program.output()
+    assert program.stopped() == 0
 
 
 def test_d01_what_does_not_fit_waits_alone(tmp_path: Path, programs: list[Program]) -> None:
