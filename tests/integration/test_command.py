@@ -136,7 +136,7 @@ def test_a_command_that_is_no_longer_wanted(tmp_path: Path, launch: Launch) -> N
     wait_for(lambda: "failed, try 1" in program.log(), explain=program.output)
     assert program.stopped() == 0
     follower = launch(tmp_path, 3, uploadProcesses=1).started()
-    wait_for(lambda: "1 files get no command any more" in follower.log(), explain=follower.output)
+    wait_for(lambda: "commandAfterDownload is empty now: 1 files" in follower.log(), explain=follower.output)
     assert follower.stopped() == 0
     ledger = Ledger(follower.downloaded / LEDGER)
     assert ledger.waive_commands() == 0
