@@ -21,7 +21,7 @@ from pipeline.landing import Landing
 from pipeline.ledger import DONE, DUE, Row
 from pipeline.names import decode_path, printable
 from pipeline.pacing import Gate
-from pipeline.ports import LaterError, NeverError, RelayError, TriedError
+from pipeline.ports import LaterError, NeverError, ReceiptError, RelayError, TriedError
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Processing:
         self._pool.shutdown(wait=wait)
 
     def _process_all(self, held: Held, drops: Sequence[str], trouble: RelayError | None) -> None:
-        later, never = self._process_each(drops, held.message.receive_count)
+        later, never = self._process_each(drops, held)
         if later:
             raise _first(later)
         if isinstance(trouble, LaterError):
@@ -78,13 +78,15 @@ class Processing:
             self._ledger.note_command(drop, DUE, 0)  # a message that is brought back is tried anew
         self._acknowledger.submit(held)
 
-    def _process_each(self, drops: Sequence[str], receive_count: int) -> tuple[list[TriedError], dict[str, NeverError]]:
+    def _process_each(self, drops: Sequence[str], held: Held) -> tuple[list[TriedError], dict[str, NeverError]]:
         """None holds up another: what is to be tried again, and what is not, by drop."""
         later: list[TriedError] = []
         never: dict[str, NeverError] = {}
         for drop in drops:
+            if held.lost:
+                raise ReceiptError("a message is no longer ours, its command is left to whoever has it now")
             try:
-                self._process(drop, receive_count)
+                self._process(drop, held.message.receive_count)
             except TriedError as error:
                 later.append(error)
             except NeverError as error:

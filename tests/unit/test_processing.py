@@ -6,7 +6,7 @@ import errno
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +15,10 @@ import pytest
 from pipeline import pacing, poller
 from pipeline.command import Command
 from pipeline.drop import Drop, delivery_id
-from pipeline.hand import LONGEST_SECONDS
+from pipeline.hand import LONGEST_SECONDS, Held
 from pipeline.ledger import DONE, DUE, NONE, Row
 from pipeline.pacing import Gate
-from pipeline.ports import LaterError, PausedError
+from pipeline.ports import LaterError, PausedError, RelayError
 from tests.unit.test_notice import body as event_body
 from tests.unit.test_notice import record
 from tests.unit.test_poller import Consume
@@ -114,6 +114,25 @@ def test_the_message_is_deleted_only_after_the_command(rig: Rig) -> None:
     assert seen == [(DONE, 0)]
     assert rig.side.queue.bodies() == []
     assert list((rig.side.top / ".relay/commands").iterdir()) == []
+
+
+def test_a_message_that_is_no_longer_ours_runs_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for a free place for longer than its visibility: whoever has it now has the command run, once."""
+    drop = rig.side.announce("a.csv", b"content")
+    processing = rig.side.poller._processing
+    assert processing is not None
+    original = processing.submit
+
+    def submit(held: Held, drops: Sequence[str], trouble: RelayError | None = None) -> None:
+        held.lost = True
+        original(held, drops, trouble)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(processing, "submit", submit)
+        rig.receive()
+    assert (rig.runs(), rig.states(drop), rig.side.queue.bodies()) == ([], (DUE, 0), ["in/a.csv"])
+    rig.side.drain()
+    assert (rig.runs(), rig.states(drop)) == (["a.csv"], (DONE, 0))
 
 
 @both_ways
