@@ -103,7 +103,7 @@ class Judge(logging.Handler):
             assert len(os.fsencode(path.relative_to(top))) > _LONGEST, f"without a reason in Failed: {path}"
         assert not self._queue.buried, "a message was given up"
 
-    def _accept(self, key: str, attributes: Mapping[str, str] | None = None) -> None:
+    def _accept(self, key: str, attributes: Mapping[str, str] | None = None, group: str = "") -> None:
         """Nothing is raised here: it would be an error of the queue."""
         content = self._user.contents.get(self._store.contents().get(key, b""))
         if content is None:
@@ -111,7 +111,7 @@ class Judge(logging.Handler):
         else:
             self._note_announced(content)
         self._accepted.append((key, attributes or {}))
-        self._put(key, attributes)
+        self._put(key, attributes, group)
 
     def _note_announced(self, content: Content) -> None:
         content.announced += 1
