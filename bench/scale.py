@@ -36,6 +36,8 @@ class Scale:
     store_runs: int = 1
     large: int = 16
     large_size: int = 256 * MIB
+    large_in: int = 12
+    """So many of them at most are received, which takes longest of all."""
     large_runs: int = 2
     sweep_small: int = 400
     """Files of each try of a peer's settings."""

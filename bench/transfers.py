@@ -62,12 +62,12 @@ def small_consume(ground: Ground) -> None:
 def large_consume(ground: Ground) -> None:
     """W4. The program uploads to a null sink; the objects are then served from the files themselves."""
     scale = ground.options.scale
-    corpus = _large(ground)
+    corpus, count_in = _large(ground), min(scale.large, scale.large_in)
     with ground.servers.more() as servers:
         sqs, manifest = servers.sqs(), ground.folder("manifest")
         with servers.more() as null:
             arena = Arena(ground, "W4", Endpoints(null.sink(), sqs), forgets=False)
-            seed = arena.seed(corpus, scale.large, "seed")
+            seed = arena.seed(corpus, count_in, "seed")
             objects = _manifest(arena.s3, corpus)
         few = corpus.names()[: scale.sweep_large]
         objects |= {f"few/{name}": objects[f"{seed.prefix}/{name}"] for name in few}
@@ -76,9 +76,9 @@ def large_consume(ground: Ground) -> None:
 
         def part(_corpus: Corpus, count: int, _name: str) -> Seed:
             """All of it, or the few of the peers' sweep, which need no messages."""
-            return seed if count == scale.large else Seed("few", seed.queue, [])
+            return seed if count == count_in else Seed("few", seed.queue, [])
 
-        _consume(arena, corpus, scale.large, scale.large_runs, [CEILING], part)
+        _consume(arena, corpus, count_in, scale.large_runs, [CEILING], part)
 
 
 def far_ingest(ground: Ground, endpoints: Endpoints, near: Endpoints) -> None:
