@@ -1,11 +1,10 @@
 """The folders of the ingest side, opened for a process."""
 
 import contextlib
-import logging
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from app_properties import Settings
@@ -13,12 +12,8 @@ from pipeline import kernel, values
 from pipeline.crossing import recover
 from pipeline.folders import Folder, probe_within
 from pipeline.process import Stop
+from pipeline.roles.patience import opened
 from pipeline.spool import Spool
-
-log = logging.getLogger(__name__)
-
-_LONGEST_SECONDS = 5.0
-"""Between two tries; a person who mends a folder waits for it."""
 
 
 def open_spool(settings: Settings, stop: Stop) -> Spool:
@@ -27,17 +22,13 @@ def open_spool(settings: Settings, stop: Stop) -> Spool:
     A folder that cannot be used any more, as it could at the start, is waited for. StopRequested if the program is to
     stop meanwhile.
     """
-    failures = 0
-    while True:
-        try:
-            return _open(settings)
-        except OSError as error:
-            failures += 1
-            problem = "waiting: %s cannot be used: %s; let this user write to it"
-            where = error.filename if os.path.isabs(str(error.filename)) else settings.queued
-            log.log(logging.ERROR if failures == 1 else logging.DEBUG, problem, where, error.strerror)
-        with stop.waiting():
-            time.sleep(min(_LONGEST_SECONDS, failures))
+    return opened(stop, partial(_open, settings), (OSError,), partial(_describe, settings))
+
+
+def _describe(settings: Settings, error: Exception) -> str:
+    name = getattr(error, "filename", None)
+    where = name if os.path.isabs(str(name)) else settings.queued
+    return f"waiting: {where} cannot be used: {getattr(error, 'strerror', error)}; let this user write to it"
 
 
 def _open(settings: Settings) -> Spool:
@@ -47,15 +38,15 @@ def _open(settings: Settings) -> Spool:
     crosses = settings.cross_device_moves
     # Where they must not cross, all share the file system of one.
     facilities = _of_each(paths) if crosses else [probe_within(settings.queued)] * len(paths)
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as stack:
         folders = []
         for path, found in zip(paths, facilities, strict=True):
             folders.append(Folder(path, durable=settings.durable, facilities=found, takes_copies=crosses))
-            opened.callback(folders[-1].close)
+            stack.callback(folders[-1].close)
         watch, queued, uploaded, failed = folders
         for target in (queued, uploaded, failed) if crosses else ():
             recover(target, (watch, queued))
-        opened.pop_all()  # they stay open
+        stack.pop_all()  # they stay open
     return Spool(watch, queued, uploaded, failed, keeps_names=settings.on_name_conflict != values.VERSION)
 
 
