@@ -14,7 +14,7 @@ from pipeline.soak.content import File
 from pipeline.soak.options import SoakOptions
 from pipeline.soak.run import Run, begin, settings_for
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 SMALL = content.sizes("300B")
 """More than the first line of a file, which says what file it is."""
 
@@ -58,5 +58,5 @@ def finishes(action: Callable[[], object]) -> bool:
     """Whether something ends within the deadline; in a thread, as what waits for ever ends no test."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
-    thread.join(DEADLINE / 5)
+    thread.join(DEADLINE)
     return not thread.is_alive()

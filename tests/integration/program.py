@@ -36,7 +36,7 @@ class Launch(Protocol):
     ) -> Program: ...
 
 
-def wait_for(condition: Callable[[], Seen], seconds: float = 30.0, explain: Callable[[], object] = str) -> Seen:
+def wait_for(condition: Callable[[], Seen], seconds: float = 60.0, explain: Callable[[], object] = str) -> Seen:
     """What `condition` gives once that is true; AssertionError with what `explain` says if it is not so in time."""
     deadline = time.monotonic() + seconds
     while not (seen := condition()):

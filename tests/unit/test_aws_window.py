@@ -11,7 +11,7 @@ import pytest
 from pipeline.aws.window import Budget, Progress, Window
 from pipeline.ports import CancelledError
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def no() -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.batcher import Batcher
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Flushes:

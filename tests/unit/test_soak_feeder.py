@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -257,15 +258,24 @@ def test_it_ends_when_it_is_asked_to(make: Make) -> None:
     assert farm.ended.result(DEADLINE) is None
 
 
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A millisecond passes with each look at it, however busy the machine is."""
+    looks = itertools.count()
+    monkeypatch.setattr(feeder, "time", SimpleNamespace(monotonic=lambda: next(looks) / 1000))
+
+
+@pytest.mark.usefixtures("slow_clock")
 def test_it_keeps_its_rate(make: Make) -> None:
     """So many in a second, over all."""
     farm = make(files=1_000, rate=200.0)
     farm.start()
     farm.until_said("dropped", 20)
     times = [words[2] for words in farm.told if words[0] == "dropped"][:20]
-    assert times[-1] - times[0] >= 19 / 200 - 0.01
+    assert 0.09 <= times[-1] - times[0] < 0.11
 
 
+@pytest.mark.usefixtures("slow_clock")
 def test_a_rate_makes_up_for_little(make: Make) -> None:
     """After a pause at most a second's files come at once."""
     farm = make(files=1_000, rate=20.0)
@@ -273,8 +283,8 @@ def test_a_rate_makes_up_for_little(make: Make) -> None:
     farm.start()
     farm.until_said("dropped", 24)
     times = [words[2] for words in farm.told if words[0] == "dropped"]
+    assert times[19] - times[0] < 0.05
     assert times[23] - times[0] >= 0.09
-    assert times[19] - times[0] < 0.9
 
 
 def until_it_turns(farm: Farm) -> None:

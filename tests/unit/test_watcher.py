@@ -27,6 +27,7 @@ from pipeline.spool import Spool
 from pipeline.values import VERSION
 from pipeline.watcher import Watcher
 from tests.unit.places import make, never_stopped, no_rename_between, note_fsyncs, tree, write
+from tests.unit.test_uploader import DEADLINE, until
 
 
 class Side:
@@ -485,9 +486,15 @@ def test_what_waits_is_fed_while_the_watcher_rests(side: Side) -> None:
         assert (len(side.offered), side.offers.behind) == (2, True)
         side.room = 10
         wake = threading.Event()
-        threading.Timer(0.3, wake.set).start()
-        _rest(side.offers, wake, stop, least, 10)
-        assert wake.is_set()
+
+        def wake_once_fed(wake: threading.Event = wake) -> None:
+            until(lambda: not side.offers.behind)
+            wake.set()
+
+        threading.Thread(target=wake_once_fed).start()
+        started = time.monotonic()
+        _rest(side.offers, wake, stop, least, DEADLINE)
+        assert least <= time.monotonic() - started < DEADLINE
         assert (len(side.offered), side.offers.behind) == (10, False)
 
 
