@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from tests.servers import MotoServer, Server, ministack, moto, seaweedfs, weed
 
@@ -47,6 +49,15 @@ def no_developer_credentials() -> Iterator[None]:
 def hangups_are_heard() -> None:
     """Programs under test end with their terminal, even where the tests run under nohup, which children inherit."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_are_read_once() -> Iterator[None]:
+    """Each test that reaches a server makes sessions of its own, and each reads megabytes of botocore's JSON anew."""
+    read = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from tests.chaos.relay import ROOT
 from tests.chaos.repeats import TWICE, WHENS, Repeating
 
 
-@pytest.mark.timeout(120)
 def test_every_drop_arrives_once(tmp_path: Path) -> None:
     """C5, C9. One folder, two pollers; one delivery in four is a repeat, and pollers and parents are killed."""
     outcome = consumers.run(tmp_path, Plan(drops=150, duplicates=0.25, kills=3), seed=5)
@@ -31,7 +30,6 @@ def test_every_drop_arrives_once(tmp_path: Path) -> None:
     assert outcome.copies == 0
 
 
-@pytest.mark.timeout(120)
 def test_several_programs_share_the_drops(tmp_path: Path) -> None:
     """Three folders: together they have all drops, none has one twice, and each copy has its redelivery."""
     outcome = consumers.run(tmp_path, Plan(drops=150, duplicates=0.25, kills=3, instances=3), seed=4)
@@ -39,7 +37,6 @@ def test_several_programs_share_the_drops(tmp_path: Path) -> None:
     assert outcome.copies > 0
 
 
-@pytest.mark.timeout(120)
 def test_a_ledger_that_is_lost_costs_copies_and_no_file(tmp_path: Path) -> None:
     """Removed three times: nothing is lost or overwritten, and what comes again is a file of its own."""
     outcome = consumers.run(tmp_path, Plan(drops=120, duplicates=0.3, kills=3, lose_ledger=True), seed=5)

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.chaos import hold
 
 
-@pytest.mark.timeout(180)
 def test_a_long_download_is_held(tmp_path: Path) -> None:
     """C10. For more than twice the visibility: received once, shown to nobody, and others do not wait for it."""
     outcome = hold.run(tmp_path, seconds=26, visibility=10)

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.chaos import many
 
 
-@pytest.mark.timeout(180)
 def test_many_files_in_many_folders(tmp_path: Path) -> None:
     """D17. 4,000 in 200 folders, through a queue of 1,000: all are sent, the first ones first, in bounded memory."""
     outcome = many.run(tmp_path, files=4_000, folders=200)

@@ -7,7 +7,6 @@ import pytest
 from tests.chaos import mode4
 
 
-@pytest.mark.timeout(240)
 def test_all_is_accounted_for_on_another_endpoint(tmp_path: Path) -> None:
     """Eight seconds on SeaweedFS beside an SQS server: files that travel whole and in parts, and flat memory."""
     outcome = mode4.run(tmp_path, "seaweed", ["--seed", "5", "--sizes", "mix", "--files", "10"], 8)

@@ -22,7 +22,7 @@ import app_properties
 from pipeline.kernel import PROBE
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 _LOG_LINE = re.compile(r"^\S+ [A-Z]+ ([a-z]+(?:-[0-9]+)?)\[([0-9]+)\] \S+: (.*)$")
 
 Seen = TypeVar("Seen")

@@ -181,7 +181,6 @@ def names_of(pids: set[int]) -> set[str]:
     return found
 
 
-@pytest.mark.timeout(180)
 def test_an_outage(tmp_path: Path, launch: Launch, start: Start) -> None:
     """S3 and SQS go away for good: it ends after its duration and a deadline, with the list of what is missing."""
     server = start(moto)
@@ -204,7 +203,6 @@ def test_an_outage(tmp_path: Path, launch: Launch, start: Start) -> None:
     assert len(report["faults"]) < 60, "a line for each try"
 
 
-@pytest.mark.timeout(240)
 def test_chaos(tmp_path: Path, launch: Launch) -> None:
     """Processes of the relay are killed meanwhile, and still every file is accounted for."""
     words = ("--chaos", "--duration", "20s", "--deadline", "60s", "--sizes", "mix", "--files", "8", "--seed", "3")
