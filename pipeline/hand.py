@@ -39,6 +39,8 @@ class Hand:
         self._queue, self._visibility = queue, visibility
         self._changed = threading.Condition()
         self._held: dict[str, Held] = {}
+        self._leaving = 0
+        """Messages that are being given back: not extended any more, and the queue is still to be told."""
         self._closed = False
         self._asleep = False
         """Whether the heartbeat waits for nothing in particular: there is none that it could extend."""
@@ -69,9 +71,16 @@ class Hand:
         """Stop holding a message, and others with it, and show them to the next taker after so many seconds."""
         with self._changed:
             ours = [each for each in (held, *followers) if not each.done]
+            self._leaving += len(ours)
             for each in ours:
                 each.done = True
                 self._drop(each)
+        self._show(ours, seconds)
+        with self._changed:
+            self._leaving -= len(ours)
+            self._tell_if_empty()
+
+    def _show(self, ours: list[Held], seconds: float) -> None:
         longest = min((each.last for each in ours), default=0.0) - time.monotonic()
         for receipts in batches(each.message.receipt for each in ours if not each.lost):
             outcomes = self._change(receipts, max(0, int(min(seconds, longest))))
@@ -80,7 +89,10 @@ class Hand:
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.message.receipt, None)
-        if not self._held:
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if not self.count():
             self._changed.notify_all()
 
     def give_all_back(self) -> None:
@@ -91,11 +103,11 @@ class Hand:
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait until every message is settled; whether that came true in time."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._held, seconds)
+            return self._changed.wait_for(lambda: not self.count(), seconds)
 
     def count(self) -> int:
-        """How many messages are in hand."""
-        return len(self._held)
+        """How many messages are in hand, those included that are just being given back."""
+        return len(self._held) + self._leaving
 
     def close(self) -> None:
         """End the thread; what is still held comes back when its visibility ends."""

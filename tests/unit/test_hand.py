@@ -94,6 +94,19 @@ def test_given_back_at_once(rig: Rig) -> None:
     assert rig.hand.count() == 0
 
 
+def test_what_is_being_given_back_is_in_hand(rig: Rig) -> None:
+    """Until the queue has been told: whoever waits for the end of all work finds it there."""
+    held, seen = rig.take(), []
+
+    def look(_operation: str, _body: str) -> None:
+        seen.append((rig.hand.count(), rig.hand.wait_until_empty(0), rig.hand.is_ours(held)))
+
+    rig.queue.refuse = look
+    rig.hand.give_back(held, 0)
+    assert seen == [(1, False, False)]
+    assert rig.hand.wait_until_empty(0)
+
+
 def test_what_was_let_go_is_never_given_back(rig: Rig) -> None:
     """A message that is being deleted must not be shown to others."""
     held = rig.take()
