@@ -5,6 +5,7 @@ last process, however that comes, so nothing is ever left to clean up.
 """
 
 import contextlib
+import glob
 import json
 import os
 import time
@@ -30,7 +31,7 @@ def lock_side(side: str, folders: Sequence[Path], state: Path) -> tuple[int, ...
         while not try_lock(fd):
             holder = _read(note)
             if _is_alive(holder) or time.monotonic() >= deadline:
-                raise StartupError(_refusal(side, folder, holder), EXIT_RUNNING)
+                raise StartupError(_refusal(side, folder, _describe(holder, fd)), EXIT_RUNNING)
             time.sleep(0.05)
     holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with contextlib.suppress(OSError):  # the lock holds without it, on a full disk too
@@ -56,9 +57,32 @@ def _is_alive(holder: dict[str, object]) -> bool:
     return True
 
 
-def _refusal(side: str, folder: Path, holder: dict[str, object]) -> str:
-    who = f"process {holder['pid']}, since {holder.get('since', '?')}" if holder else "another process"
+def _describe(holder: dict[str, object], fd: int) -> str:
+    """Who has the lock: the program of the note, or, if that has ended, the processes that it left."""
+    if _is_alive(holder):
+        return f"process {holder['pid']}, since {holder.get('since', '?')}"
+    pids = _holders(fd)
+    if not pids:
+        return "another process"
+    return f"process{'es' if len(pids) > 1 else ''} {', '.join(map(str, pids))}"
+
+
+def _holders(fd: int) -> list[int]:
+    """The processes that have the lock on this folder, as far as the kernel shows them to this user."""
+    ours, found = os.fstat(fd), set()
+    for info in glob.iglob("/proc/[0-9]*/fdinfo/*"):
+        _, _, pid, _, number = info.split("/")
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+            with open(info, encoding="utf-8") as text:
+                is_lock = "FLOCK" in text.read()
+            if is_lock and os.path.samestat(os.stat(f"/proc/{pid}/fd/{number}"), ours):
+                found.add(int(pid))
+    return sorted(found)
+
+
+def _refusal(side: str, folder: Path, who: str) -> str:
+    verb, pronoun = ("are", "them") if who.startswith("processes") else ("is", "it")
     return (
-        f"already running: {who}, is the {side} side of {folder}; stop it first, or use other folders. "
+        f"already running: {who}, {verb} the {side} side of {folder}; stop {pronoun} first, or use other folders. "
         "For more consumers on one folder raise pollProcesses."
     )

@@ -137,7 +137,7 @@ def test_orphans_hold_the_lock(tmp_path: Path, launch: Launch, released: bool) -
         assert program.process.poll() is None
         if not released:
             assert program.ended() == 75
-            assert "already running: another process" in program.output()
+            assert f"already running: process {os.getpid()}, is the ingest side" in program.output()
             assert files(watch) == {b"a": b"1"}
     finally:
         os.close(orphan)
