@@ -6,9 +6,9 @@ import errno
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from pipeline import kernel
+from pipeline.threads import Pool
 
 _FEW = 3
 """Up to so many files are fsynced one after the other: threads gain nothing."""
@@ -35,7 +35,7 @@ class Durability:
     def __init__(self, *, together: bool, clock: Callable[[], float] = time.monotonic) -> None:
         """`together`: whether the file system has one call for all (`kernel.Facilities`)."""
         self._together, self._clock = together, clock
-        self._pool = ThreadPoolExecutor(_THREADS, "sync")
+        self._pool = Pool(_THREADS, "sync")
         self._each = _EACH_SECONDS
         self._turns, self._alone = _TURNS, 0
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 
 from pipeline.acceptance import Acceptance
@@ -31,6 +31,7 @@ from pipeline.ports import (
 )
 from pipeline.processing import Processing
 from pipeline.receiver import Receiver
+from pipeline.threads import Pool
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Poller:
         self._store, self._landing, self._acceptance = store, landing, acceptance
         self._hand = Hand(queue, visibility)
         self._publisher: Batcher[tuple[Held, Arrival], str | None] = Batcher(self._publish, _PUBLISH_BATCH, 0.0)
-        self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "download")
+        self._pool = Pool(min(concurrency, _THREADS), "download")
         self._slots = threading.Semaphore(concurrency)
         self._room, self._waiting = room, waiting
         self._stopping, self._cancelled = threading.Event(), threading.Event()

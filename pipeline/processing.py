@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from pipeline.acknowledger import Acknowledger
@@ -22,6 +21,7 @@ from pipeline.ledger import DONE, DUE, Row
 from pipeline.names import decode_path, printable
 from pipeline.pacing import Gate
 from pipeline.ports import LaterError, NeverError, ReceiptError, RelayError, TriedError
+from pipeline.threads import Pool
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Processing:
         self._locks = CommandLocks(landing.folder)
         self._succeeded: set[str] = set()
         """For which drops it did, though the ledger could not be told yet: it is not run again for these."""
-        self._pool = ThreadPoolExecutor(command.concurrency, "command")
+        self._pool = Pool(command.concurrency, "command")
 
     def submit(self, held: Held, drops: Sequence[str], trouble: RelayError | None = None) -> None:
         """Run the command for the drops of a message where it is due, and have the message deleted. It never waits.

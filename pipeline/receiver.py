@@ -3,10 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.pacing import Gate
 from pipeline.ports import QUEUE_BATCH, MessageQueue, Received, RelayError
+from pipeline.threads import Pool
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Receiver:
     ) -> None:
         """`slots`: room for messages in hand, which whoever ends one gives back; `start` begins to work on some."""
         self._queue, self._slots, self._gate, self._start = queue, slots, gate, start
-        self._pool = ThreadPoolExecutor(_MORE_CALLS, "receive")
+        self._pool = Pool(_MORE_CALLS, "receive")
         self._refused = False
         """Whether the last answer was that the queue cannot be asked."""
         self._more_waiting = False  # any thread's last answer: no harm if one is a moment late to hear of it

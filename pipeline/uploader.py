@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 
 from pipeline import pacing
@@ -27,6 +27,7 @@ from pipeline.ports import (
 )
 from pipeline.spool import Queued, Spool
 from pipeline.storing import Checksums, Route, Storing
+from pipeline.threads import Pool
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +71,15 @@ class Uploader:
         self._report = report
         self._wait_cuttable, self._is_being_written = waiting, is_being_written
         self._slots = threading.Semaphore(concurrency)
-        self._pool = ThreadPoolExecutor(min(concurrency, _THREADS), "upload")
+        self._pool = Pool(min(concurrency, _THREADS), "upload")
         self._troubles = Summary(log)
         large = min(max(_THREADS, int(_LARGE_SHARE * concurrency)), concurrency - 1)
         self._agenda = Agenda(spool.line_of, large_places=max(1, large))
-        self._follower = ThreadPoolExecutor(1, "follow")
+        self._follower = Pool(1, "follow")
         self._cancelled = threading.Event()
         self._storing = Storing(spool, store, route, checksums, is_being_written, self._cancelled)
         self.gate = Gate()
-        self._small_pool = ThreadPoolExecutor(_RETRY_THREADS, "again")
+        self._small_pool = Pool(_RETRY_THREADS, "again")
         self._announcer = Announcer(
             spool,
             queue,

@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.aws.answers import Answer
 from pipeline.aws.engine import OWNER, Get, Put
+from pipeline.threads import Pool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -26,7 +27,7 @@ class ClassicEngine:
         """`extra`: what every PutObject carries beside the program's own, in botocore's names."""
         self._client, self._bucket, self._extra = client, bucket, dict(extra)
         self._owner: Any = {name: value for name, value in extra.items() if name == OWNER}
-        self._pool = ThreadPoolExecutor(threads, "transfer")
+        self._pool = Pool(threads, "transfer")
 
     def put(self, put: Put) -> Future[Answer]:
         """See engine.Engine."""

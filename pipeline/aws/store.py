@@ -6,7 +6,7 @@ from there. What arrives is written by position, range by range, all of them of 
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from pipeline.aws.multipart import Multipart
 from pipeline.aws.window import Budget
 from pipeline.names import printable
 from pipeline.ports import Content, LaterError, Listed, MissingError, NeverError, StoredObject, TakenError
+from pipeline.threads import Pool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -59,7 +60,7 @@ class S3Store:
         self._budget = budget = Budget(_BUDGET)
         self._multipart = Multipart(client, engine, bucket, Journal(journal), budget, dict(extra))
         self._downloads = Downloads(client, engine, bucket, budget, self._owner)
-        self._pool = ThreadPoolExecutor(_THREADS, "store")
+        self._pool = Pool(_THREADS, "store")
 
     @property
     def engine(self) -> str:

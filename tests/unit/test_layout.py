@@ -49,7 +49,7 @@ MAKES_CODE = {"eval", "exec", "compile", "__import__"}
 # From the bottom; a package is one unit.
 LAYERS = (
     PURE,
-    ("kernel", "locks", "pacing", "batcher", "agenda", "sides", "command"),
+    ("kernel", "locks", "pacing", "batcher", "agenda", "sides", "command", "threads"),
     ("durability", "folders", "listing", "copying", "records", "crossing", "moves", "ledger", "ledgers", "aws"),
     ("parents", "told", "strays", "backlog", "command_locks"),
     ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "offers"),
