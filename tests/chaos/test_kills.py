@@ -10,7 +10,7 @@ from tests.chaos.relay import STORM, Relay
 
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_doubled_or_overwritten_while_processes_are_killed(tmp_path: Path) -> None:
-    """Twelve kill -9 of random processes while 120 files flow: every content arrives once, whole, and stays."""
+    """A1, A2, A3, A4. Twelve kill -9 at random while 120 files flow: every content arrives once, whole, and stays."""
     relay = Relay(tmp_path, keys=STORM)
     try:
         outcome = kills.run(tmp_path, relay, files=120, kills=12, seed=20)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import aws_util
 from pipeline.aws.sqs import Queue
 from pipeline.ports import Message
 from tests.contract import reach
@@ -97,6 +99,30 @@ def test_another_answer_is_lost(network: Proxy, queue: Queue, consume: Consume, 
     arrived(consume, queue, {"a.csv": b"content"})
     targets = [request.headers["X-Amz-Target"].partition(".")[2] for request in network.seen]
     assert targets.count(operation) > 1
+
+
+def test_a_queue_that_accepts_and_never_answers(
+    network: Proxy, ministack_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A10. After the time for an answer, here one second, the request is given up and made again."""
+    monkeypatch.setattr(aws_util, "_READ_SECONDS", 1)
+    queue = reach.aws(tmp_path, network.endpoint, ministack_server.credentials, queue=f"q-{uuid.uuid4().hex}").queue()
+    over, hung = threading.Event(), list[str]()
+
+    def hang(request: Request) -> None:
+        operation = request.headers.get("X-Amz-Target", "").partition(".")[2]
+        if operation in ("SendMessageBatch", "ReceiveMessage") and operation not in hung:
+            hung.append(operation)
+            over.wait()
+            raise ConnectionError
+
+    network.change = hang
+    try:
+        assert queue.send([Message("a", {})]) == [None]
+        (taken,) = receive(queue, 1)
+        assert (taken.body, hung) == ("a", ["SendMessageBatch", "ReceiveMessage"])
+    finally:
+        over.set()
 
 
 def test_a_message_that_wears_out(ministack_server: Server, queue: Queue, consume: Consume) -> None:

@@ -290,7 +290,7 @@ def silent() -> Iterator[str]:
 
 
 def test_the_endpoint_is_silent(tmp_path: Path, launch: Launch, silent: str) -> None:
-    """A start that hangs at an endpoint survives the end of its process, and SIGTERM stops it at once."""
+    """A10. A start that hangs at an endpoint survives the end of its process, and SIGTERM stops it at once."""
     keys: dict[str, Any] = {"aws_endpoint_url": silent, "aws_access_key_id": "AKIATEST", "aws_secret_key": SECRET}
     program = launch(tmp_path, 3, shutdownSeconds=20, **keys)  # were it given up, it would be later
     os.kill(wait_for(lambda: connected_to(program, silent), explain=program.output), signal.SIGKILL)

@@ -41,7 +41,7 @@ def batch(name: str, count: int = 30) -> dict[str, bytes]:
 
 
 def test_second_instance(tmp_path: Path, launch: Launch) -> None:
-    """A second instance of a side exits 75, names the first and touches nothing; SIGHUP ends the idle first at once."""
+    """A8, A9, A14. A second instance of a side exits 75, names the first, touches nothing; SIGHUP ends the idle one."""
     first = launch(tmp_path, 3, uploadProcesses=1, shutdownSeconds=20).started()
     expected = drop(first.watch, {"a": b"1"})
     arrived(first, expected)
@@ -88,7 +88,7 @@ def test_modes_beside_each_other(tmp_path: Path, launch: Launch) -> None:
 
 
 def test_each_role_is_killed(tmp_path: Path, launch: Launch) -> None:
-    """SIGKILL to any one process while files flow: it is replaced, and everything arrives once."""
+    """A1, A2, A3. SIGKILL to any one process while files flow: it is replaced, and everything arrives once."""
     program = launch(tmp_path, 3, uploadProcesses=1, pollProcesses=1, sleepWatchLocalFolder=1).started()
     expected = drop(program.watch, batch("first", 60))
     arrived(program, expected)
@@ -109,7 +109,7 @@ def test_each_role_is_killed(tmp_path: Path, launch: Launch) -> None:
 
 
 def test_parent_is_killed(tmp_path: Path, launch: Launch) -> None:
-    """SIGKILL to the parent, a worker being stopped: no process is left, and the next start delivers the rest."""
+    """A4. SIGKILL to the parent, a worker being stopped: no process is left, and the next start delivers the rest."""
     program = launch(tmp_path, 3).started()
     expected = drop(program.watch, batch("flow", 200))
     wait_for(lambda: len(files(program.downloaded)) > 20, explain=program.output)
@@ -125,7 +125,7 @@ def test_parent_is_killed(tmp_path: Path, launch: Launch) -> None:
 
 @pytest.mark.parametrize("released", [True, False])
 def test_orphans_hold_the_lock(tmp_path: Path, launch: Launch, released: bool) -> None:
-    """A folder that processes of a killed program still hold is waited for a while, then refused with 75."""
+    """A5. A folder that processes of a killed program still hold is waited for a while, then refused with 75."""
     watch = tmp_path / "state" / "Watch"
     watch.mkdir(parents=True)
     orphan = os.open(watch, os.O_RDONLY | os.O_DIRECTORY)
@@ -147,7 +147,7 @@ def test_orphans_hold_the_lock(tmp_path: Path, launch: Launch, released: bool) -
 
 
 def test_interrupted_while_it_waits(tmp_path: Path, launch: Launch) -> None:
-    """Ctrl-C before anything began ends it with 130, as shells expect, and without a traceback."""
+    """A9. Ctrl-C before anything began ends it with 130, as shells expect, and without a traceback."""
     watch = tmp_path / "state" / "Watch"
     watch.mkdir(parents=True)
     orphan = os.open(watch, os.O_RDONLY | os.O_DIRECTORY)
@@ -169,14 +169,15 @@ def holds_open(pid: int, path: Path) -> bool:
 
 
 def test_console_is_closed(tmp_path: Path) -> None:
-    """A console whose reader went away stops no transfer, and changes no exit code."""
+    """A9. A console whose reader went away, and a hangup under nohup, stop no transfer and change no exit code."""
     reader, writer = os.pipe()
-    program = Program(write_properties(tmp_path, shutdownSeconds=20), 3, stdout=writer)
+    program = Program(write_properties(tmp_path, shutdownSeconds=20), 3, stdout=writer, prefix=["nohup"])
     os.close(writer)
     try:
         os.read(reader, 1)
         os.close(reader)
         program.started()
+        program.send(signal.SIGHUP, group=True)
         expected = drop(program.watch, batch("unseen"))
         arrived(program, expected)
         drained(program, expected)
@@ -265,11 +266,11 @@ def give_up(program: Program, dam: Dam) -> None:
 
 
 def twice(program: Program, dam: Dam) -> None:
-    """The second Ctrl-C does not wait for it."""
+    """Ctrl-C, and then a signal of another kind, which does not wait for it."""
     program.send(signal.SIGINT, group=True)
     with pytest.raises(AssertionError):
         program.ended(1)
-    program.send(signal.SIGINT, group=True)
+    program.send(signal.SIGTERM)
     started = time.monotonic()
     assert program.ended() == 0
     assert time.monotonic() - started < 6
@@ -287,7 +288,7 @@ def test_stop_in_a_transfer(
     seconds: int,
     engine: str,
 ) -> None:
-    """A stop in the middle of an upload or a download finishes it or puts it back; the next start has it all, once."""
+    """A8, A9. A stop in an upload or a download finishes it or puts it back; the next start has it all, once."""
     name = f"stop-{seconds}-{engine}"
     make_bucket(moto_server, name)
     key, secret = moto_server.credentials

@@ -56,7 +56,7 @@ def test_once_needs_the_queue(tmp_path: Path, launch: Launch, moto_server: MotoS
 
 
 def test_a_stop_cuts_a_long_poll(tmp_path: Path, launch: Launch, moto_server: MotoServer) -> None:
-    """C11. With nothing in hand a stop takes no longer than processes do to end, though a poll waits 20 seconds."""
+    """A8, C11. With nothing in hand a stop takes no longer than processes do to end, though a poll waits 20 seconds."""
     make_bucket(moto_server, name := "long-poll")
     keys: dict[str, Any] = {"aws_endpoint_url": moto_server.endpoint, "aws_s3_bucket": name, "aws_sqs": name}
     with proxy(moto_server.port) as network:
@@ -73,7 +73,7 @@ def test_a_stop_cuts_a_long_poll(tmp_path: Path, launch: Launch, moto_server: Mo
 
 
 def test_a_stop_gives_back_what_is_in_hand(tmp_path: Path, launch: Launch, ministack_server: Server) -> None:
-    """C10. A download that cannot end in time: its message is another's at once, not after ten minutes."""
+    """A8, C10. A download that cannot end in time: its message is another's at once, not after ten minutes."""
     make_bucket(ministack_server, name := "given-back")
     keys: dict[str, Any] = {"aws_endpoint_url": ministack_server.endpoint, "aws_s3_bucket": name, "aws_sqs": name}
     keys |= keys_of(ministack_server)

@@ -79,7 +79,7 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
 def test_a_child_that_lived_long_is_started_again_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often that was before: only what dies again and again right after its start has to wait."""
+    """A11. However often that was before: only what dies again and again right after its start has to wait."""
     monkeypatch.setattr(supervisor, "_STABLE_SECONDS", 0.0)
     monkeypatch.setattr(pacing, "delay", lambda *_values: 5.0)
     assert Supervisor(1.0).run([], [[side("one", crash_twice, str(tmp_path / "marker"))]]) == 0

@@ -12,7 +12,7 @@ def die_alone(blame: Blame, work: str, times: int, first: int = 1) -> None:
 
 
 def test_three_deaths_alone_condemn() -> None:
-    """Not two; and what is condemned is no suspect any more."""
+    """A11. Not two; and what is condemned is no suspect any more."""
     blame = Blame()
     die_alone(blame, "bad", DEATHS - 1)
     assert (blame.suspects(), blame.condemned()) == (("bad",), ())

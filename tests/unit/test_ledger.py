@@ -125,7 +125,7 @@ def test_a_transaction_is_whole_or_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("version", [3, 99, -1])
 def test_an_unknown_schema_is_refused_and_left_untouched(path: Path, version: int) -> None:
-    """A newer program's ledger knows what was delivered: not a byte of it changes."""
+    """A16. A newer program's ledger knows what was delivered: not a byte of it changes."""
     base = sqlite3.connect(path)
     base.execute("PRAGMA journal_mode = WAL")
     base.execute("CREATE TABLE drops (something TEXT)")
@@ -165,7 +165,7 @@ def test_processes_that_make_it_together_wait_for_each_other(path: Path) -> None
 
 
 def test_an_earlier_ledger_is_taken_over(path: Path) -> None:
-    """What it knows stays known, no command is owed for it, and its rows are as old as the takeover."""
+    """A16. What it knows stays known, no command is owed for it, and its rows are as old as the takeover."""
     base = sqlite3.connect(path)
     base.executescript(SCHEMA_1)
     base.close()

@@ -14,7 +14,7 @@ def refuse(*_: object) -> None:
 
 
 def test_the_threads_that_are_there_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given to a pool that cannot have another thread is done, once, after what is under way."""
+    """A12. What is given to a pool that cannot have another thread is done, once, after what is under way."""
     pool, free, done = Pool(3, "few"), threading.Event(), list[str]()
     monkeypatch.setattr(threading.Thread, "start", refuse)
     under_way = pool.submit(free.wait)
@@ -29,7 +29,7 @@ def test_the_threads_that_are_there_do_the_work(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_more_are_started_once_they_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is remembered of it."""
+    """A12. Nothing is remembered of it."""
     pool, met = Pool(2, "two"), threading.Barrier(2)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
@@ -42,7 +42,7 @@ def test_more_are_started_once_they_can_be(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_pool_without_any_thread_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its process ends, and another is started in its place."""
+    """A12. Its process ends, and another is started in its place."""
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start"):
         Pool(2, "none")

@@ -309,7 +309,7 @@ def test_a_name_that_comes_again_is_offered_again(side: Side) -> None:
 
 
 def test_a_condemned_file_is_set_aside(tmp_path: Path) -> None:
-    """It is never offered, goes to Failed with the reason, and its record ends; another of its name is taken."""
+    """A11. It is never offered, goes to Failed with the reason, and its record ends; another of its name is taken."""
     side = Side(tmp_path, condemned=("bad", "gone"))
     for name in ("bad", "good"):
         write(side.queued / name)
