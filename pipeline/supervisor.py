@@ -136,8 +136,10 @@ class Supervisor:
     def _collect(self) -> None:
         """Deal with every child that ended and every one that should have."""
         for running in self._running:
-            for child in [child for child in running.children if child.process.exitcode is not None]:
+            ended = [child for child in running.children if child.process.exitcode is not None]
+            for child in ended:  # all of them first: the end of one may ask those that are left to stop
                 running.children.remove(child)
+            for child in ended:
                 self._ended(running, child)
         for child, deadline in list(self._draining):
             if child.process.exitcode is None and (time.monotonic() >= deadline or self._impatient(child)):

@@ -82,12 +82,13 @@ def pauses(program: Program) -> list[float]:
 
 
 def test_idle_readers_are_killed(relay: Relay) -> None:
-    """A6. Each uploader in turn, idle: one of them has the lock of the queue that they share. Files go on."""
-    for number, name in enumerate(("uploader-1", "uploader-2")):
-        os.kill(at_work(relay.program)[name], signal.SIGKILL)
-        drop(relay.watch, {f"{number}": b"%d" % number})
-        wait_for((relay.program.downloaded / relay.place / f"{number}").exists, explain=relay.program.output)
-    arrived(relay, {"0": b"0", "1": b"1"})
+    """A6. Both uploaders, idle: one of them has the lock of the queue that they share. Files go on."""
+    roles = at_work(relay.program)
+    with stopped(relay.program, "main"):  # it learns of both at the same time
+        for name in ("uploader-1", "uploader-2"):
+            os.kill(roles[name], signal.SIGKILL)
+    drop(relay.watch, expected := {f"{number}": b"%d" % number for number in range(20)})
+    arrived(relay, expected)
 
 
 def test_a_writer_is_killed_in_the_middle_of_an_item(relay: Relay) -> None:
