@@ -113,7 +113,8 @@ def test_a_file_that_ends_its_process(tmp_path: Path, launch: Launch, moto_serve
         wait_for(lambda: b"/inbox/bad" in dam.held or files(failed), 60, program.output)
         dam.held = b""
         killed |= end_uploader(program, killed)
-    assert 3 <= len(killed) <= 5
+        assert len(killed) <= 5  # the first had others in hand as well
+    assert len(killed) >= 3
     assert files(failed) == bad
     reason = json.loads((failed / ".reason" / "bad.json").read_text())
     assert "three processes" in reason["reason"]
