@@ -17,6 +17,8 @@ from tests.integration.program import Launch, Program, drop, files, wait_for
 from tests.integration.relay import Relay, running
 from tests.integration.test_watch_faults import stopped
 
+pytestmark = pytest.mark.timeout(300)  # where other processes have the machine
+
 MIB = 1 << 20
 ROLES = ("watcher", "uploader-1", "uploader-2", "poller-1", "poller-2")
 REPLACED_SECONDS = 2.0

@@ -18,6 +18,8 @@ from tests.integration.test_flow import keys_of, left_in_queue
 from tests.integration.test_processes import Dam, arrived, drained
 from tests.servers import MotoServer, make_bucket
 
+pytestmark = pytest.mark.timeout(300)  # where other processes have the machine
+
 MIB = 1 << 20
 SILENT_SECONDS = 100.0
 """Some thirty are what the crt engine waits for an answer."""
@@ -150,12 +152,15 @@ def test_a_poller_stands_still_for_longer_than_its_message_is_hidden(
     dam.open()
     try:
         arrived(program, expected)
+        for path in program.downloaded.glob("?"):  # what lies there would be recognised by its content
+            path.rename(tmp_path / path.name)
     finally:
         os.kill(victim, signal.SIGCONT)
     others = drop(tmp_path / "other" / "state" / "Watch", {f"{number}": b"%d" % number for number in range(10)})
     assert launch(tmp_path / "other", 1, "--once", **keys).ended(40) == 0
-    arrived(program, expected | others)
+    arrived(program, others)
     wait_for(lambda: left_in_queue(moto_server, "standstill") == (0, 0), explain=program.output)
     assert program.roles()["poller-1"] == victim
     assert program.stopped() == 0
+    assert files(program.downloaded) == others
     assert list((program.downloaded / ".relay" / "incoming").iterdir()) == []

@@ -21,6 +21,8 @@ from tests.integration.test_processes import arrived, batch, drained
 from tests.servers import MotoServer, Server, make_bucket
 from tests.unit.test_ledgers import SCHEMA_1, execute
 
+pytestmark = pytest.mark.timeout(300)  # where other processes have the machine
+
 ENDED_SECONDS = 5.0
 """For which a killed program's processes may live."""
 
