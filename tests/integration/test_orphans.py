@@ -72,7 +72,7 @@ def test_orphans_end_by_themselves_and_a_stopped_one_is_named(deaf: Program, lau
         wait_for(lambda: workers(deaf) == {victim}, ENDED_SECONDS, deaf.describe_processes)
         expected = drop(deaf.watch, batch("later"))
         refused = launch(deaf.config.parent, 1)
-        assert refused.ended() == 75
+        assert refused.ended(60) == 75
         assert f"already running: process {victim}, is the ingest side" in refused.output()
         assert files(deaf.watch) == expected
     finally:
@@ -105,10 +105,10 @@ def test_another_way_to_the_same_folders(tmp_path: Path, launch: Launch, program
         mounted = new(tmp_path / f"mounted-{mode}")
         config = write_properties(new(tmp_path / f"third-{mode}"), **{key: mounted})
         programs.append(Program(config, mode, prefix=binding(first.state / name, mounted)))
-    assert linked.ended() == 75
+    assert linked.ended(60) == 75
     assert f"already running: process {first.process.pid}, since" in linked.output()
     for program in programs:
-        assert program.ended() == 75
+        assert program.ended(60) == 75
         assert f"already running: processes {first.process.pid}, " in program.output()
     expected = drop(first.watch, {"a": b"1"})
     arrived(first, expected)
@@ -154,7 +154,7 @@ def test_the_state_of_another_version(tmp_path: Path, launch: Launch, moto_serve
     before = ledger.read_bytes()
     send_again(moto_server, name, "inbox/a")
     refused = launch(tmp_path, 2, **keys)
-    assert refused.ended() == 78
+    assert refused.ended(60) == 78
     assert "written by another version of this program (schema 99" in refused.output()
     assert (ledger.read_bytes(), files(program.downloaded)) == (before, {b"b": b"2"})
     assert sum(left_in_queue(moto_server, name)) == 1
