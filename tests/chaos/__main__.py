@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import consumers, explore, flood, flow, hold, kills, many, mode4, mutants, planted
+from tests.chaos import consumers, explore, flood, flow, hold, kills, many, mode4, model, mutants, planted
 from tests.chaos.cast import Plan
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
@@ -63,7 +63,8 @@ def main() -> int:
     )
     machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
     machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help="a broken program, which must be caught")
-    for proof in (storm, calm, soak, taking, crowd, deluge, patience, machine):
+    order = proofs.add_parser("model", help="every order of steps and faults over a model of the protocol")
+    for proof in (storm, calm, soak, taking, crowd, deluge, patience, machine, order):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -143,6 +144,10 @@ def _machine(folder: Path, options: argparse.Namespace) -> explore.Outcome:
     return explore.Outcome(violations=[f"{options.mutant} was caught"] if done.returncode else [])
 
 
+def _model(_folder: Path, _options: argparse.Namespace) -> model.Outcome:
+    return model.run()
+
+
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "consumers": _consumers,
     "flood": _flood,
@@ -152,6 +157,7 @@ _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "many": _many,
     "mode4": _mode4,
     "machine": _machine,
+    "model": _model,
 }
 
 
