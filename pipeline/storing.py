@@ -57,6 +57,15 @@ class Stale(NamedTuple):
     stored: StoredObject
 
 
+class Placed(NamedTuple):
+    """A drop and its object."""
+
+    drop: Drop
+    stored: StoredObject
+    may_be_told: bool = False
+    """Whether an earlier try stored it, of another process perhaps: then somebody may have been told of it."""
+
+
 class Storing:
     """Stores queued files as objects. Safe to use from several threads."""
 
@@ -95,10 +104,10 @@ class Storing:
         if stale is not None:
             self._remember(queued, stale)
         elif (stale := self._stale_of(queued)) is None:
-            drop, stored = self._place(queued, refused)
-            if queued.fingerprint() == drop.fingerprint:
-                return drop, stored
-            self._remember(queued, stale := stored)
+            placed = self._place(queued, refused)
+            if queued.fingerprint() == placed.drop.fingerprint:
+                return placed.drop, placed.stored
+            self._remember(queued, stale := self._untold(queued, placed))
         return self._replace(queued, stale)
 
     def forget(self, path: str) -> None:
@@ -119,12 +128,19 @@ class Storing:
         """The file once more, in the place of `stale`; LaterError while somebody is at work on it."""
         if self._is_being_written(queued.fd):
             raise LaterError(f"{queued.path} is being written again")
-        drop, stored = self._place(queued, stale=stale)
-        if queued.fingerprint() != drop.fingerprint:
-            self._remember(queued, stored)
+        placed = self._place(queued, stale=stale)
+        if queued.fingerprint() != placed.drop.fingerprint:
+            self._remember(queued, self._untold(queued, placed))
             raise LaterError(f"{queued.path} changes each time that it is uploaded")
         self.forget(queued.path)  # it is told of now
-        return drop, stored
+        return placed.drop, placed.stored
+
+    def _untold(self, queued: Queued, placed: Placed) -> StoredObject:
+        """The object, if nobody was told of it; else LaterError: it stays, and what the file is now goes beside it."""
+        if placed.may_be_told:
+            self.forget(queued.path)
+            raise LaterError(f"{queued.path} changed after it was sent")
+        return placed.stored
 
     def _remember(self, queued: Queued, stale: StoredObject) -> None:
         log.info("%s changed while it was uploaded; nobody was told, it is taken again", queued.path)
@@ -135,16 +151,14 @@ class Storing:
         found = self._stale.get(queued.path)
         return found.stored if found and found.inode == queued.fingerprint().inode else None
 
-    def _place(
-        self, queued: Queued, refused: Drop | None = None, stale: StoredObject | None = None
-    ) -> tuple[Drop, StoredObject]:
+    def _place(self, queued: Queued, refused: Drop | None = None, stale: StoredObject | None = None) -> Placed:
         """The file as it is now, in the place of `stale` or under the first of its names whose key is free."""
         drop, stored = (refused, None) if refused else self._attempt(queued, stale)
         while stored is None:
-            stored = self._own_earlier_try(queued, drop)
-            if stored is None:  # it has its next name
-                drop, stored = self._attempt(queued)
-        return drop, stored
+            if placed := self._own_earlier_try(queued, drop):
+                return placed
+            drop, stored = self._attempt(queued)  # it has its next name
+        return Placed(drop, stored)
 
     def _attempt(self, queued: Queued, stale: StoredObject | None = None) -> tuple[Drop, StoredObject | None]:
         drop = self._identify(queued)
@@ -187,19 +201,20 @@ class Storing:
     def _metadata(self, drop: Drop) -> dict[str, str]:
         return {**self._route.extra_metadata, **drop.metadata()}
 
-    def _own_earlier_try(self, queued: Queued, drop: Drop) -> StoredObject | None:
+    def _own_earlier_try(self, queued: Queued, drop: Drop) -> Placed | None:
         """The key is taken: by this very drop, its object; by another, None, and the file has its next version."""
         found = self._store.look(drop.key.text)
         if found is None:  # it is free again, or the store hides what it holds
             stored = self._unless_taken(queued, drop)
             if stored is not None:
-                return stored
+                return Placed(drop, stored)
             found = self._store.look(drop.key.text)
         if found is None or found.metadata.get(DROP_ID) != drop.id:
-            return self._make_way(queued, drop, found)
+            replacing = self._make_way(queued, drop, found)
+            return Placed(drop, replacing) if replacing else None
         if found.size == drop.fingerprint.size:
-            return found
-        return self._upload(queued, drop, replaces=found.etag)  # a store that was killed in the middle of our PUT
+            return Placed(drop, found, may_be_told=True)
+        return Placed(drop, self._upload(queued, drop, replaces=found.etag))  # a store that was killed during our PUT
 
     def _make_way(self, queued: Queued, drop: Drop, found: StoredObject | None) -> StoredObject | None:
         """What onNameConflict says; `found` is the other object, where it can be seen."""

@@ -295,6 +295,23 @@ def test_what_replaced_the_stale_one_and_was_told_of_is_never_replaced(by: By) -
 
 
 @pytest.mark.usefixtures("way")
+def test_what_an_earlier_try_may_have_told_of_is_never_replaced(by: By) -> None:
+    """The queue took the message and the answer was lost; the file changes during the next try: it goes beside."""
+    side = by("{path}")
+    path = side.drop("a.csv", b"first")
+    side.queue.trouble.lost_answers["send"].append(LaterError("no answer"))
+
+    def write_on(_key: str) -> None:
+        side.store.after.pop("look")
+        (side.root / "QueuedForUpload" / path).write_bytes(b"second")
+
+    side.store.after["look"] = write_on
+    side.send(path)
+    assert side.store.contents() == {"in/a.csv": b"first", "in/a-Version-2.csv": b"second"}
+    assert side.queue.bodies() == ["in/a.csv", "in/a-Version-2.csv"]
+
+
+@pytest.mark.usefixtures("way")
 def test_a_file_that_never_rests_is_tried_with_pauses(by: By) -> None:
     """D8. Touched during each of its uploads: twice at first, then once each time; the growing pauses lie between."""
     side = by("{drop_id}")
