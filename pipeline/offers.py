@@ -47,6 +47,8 @@ class Offers:
         self._sweep: Iterator[str] | None = None
         self._next: list[str] = []
         self._missed = False
+        self._kept = False
+        """Whether everything that was there at the start has been made durable."""
         self.queued = 0
         """Files that the last sweep saw in QueuedForUpload; it is not 0 while a sweep is under way."""
 
@@ -99,7 +101,7 @@ class Offers:
         self._earlier, self._recent = self._recent, {}  # what this sweep does not meet may come again
 
     def _end(self) -> None:
-        self._sweep = None
+        self._sweep, self._kept = None, True
         self._told.end_look()
         if self._missed:
             self._begin()
@@ -117,10 +119,22 @@ class Offers:
 
     def _look(self, again: bool) -> Iterator[Arrived]:
         for listing in walk(self._spool.queued, self._told.complain):
+            if not (again or self._kept):
+                self._keep(listing.head)
             for name in listing.others:
                 self._told.warn(within(listing.head, name), "is no regular file: it is not sent; take it away")
             self.queued += 0 if again else len(listing.files)
             yield from listing.files
+
+    def _keep(self, head: str) -> None:
+        """Make durable what a process that was killed may have moved to a folder, and no more, before it is sent.
+
+        Else a power cut puts the file back into Watch, and it is sent once more.
+        """
+        try:
+            self._spool.queued.sync({within(head, "x")})
+        except OSError as error:
+            self._told.complain(head, error)
 
     def _give(self, paths: list[str]) -> list[str]:
         """Offer all of these, in shares; those that they had no room for."""

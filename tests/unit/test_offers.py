@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from pipeline import offers
 from pipeline.offers import Offers
 from pipeline.spool import Spool
-from tests.unit.places import make, write
+from tests.unit.places import make, note_fsyncs, write
 
 
 class Uploaders:
@@ -123,3 +125,44 @@ def test_a_sweep_under_way_is_seen_as_files(uploaders: Uploaders) -> None:
     uploaders.offers.feed()
     uploaders.offers.sweep(again=False)
     assert uploaders.offers.queued == 0
+
+
+def test_what_a_killed_process_moved_is_durable_before_it_is_offered(
+    uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D26. Each folder, once: it may have ended before it came to that, and a power cut would undo the claim."""
+    uploaders.spool.queued.durable = True
+    uploaders.queue("a", "folder/below/b")
+    top = uploaders.spool.queued.path
+    folders = {os.stat(path).st_ino for path in (top, top / "folder", top / "folder" / "below")}
+    synced = note_fsyncs(monkeypatch)
+    at_offer: list[set[int]] = []
+
+    def offer(_paths: Sequence[str]) -> bool:
+        at_offer.append({*synced})
+        return True
+
+    monkeypatch.setattr(uploaders.offers, "_offer", offer)
+    uploaders.offers.sweep(again=True)
+    assert at_offer
+    assert all(folders <= seen for seen in at_offer)
+    del synced[:]
+    uploaders.offers.sweep(again=True)
+    assert not synced
+
+
+def test_a_folder_that_cannot_be_made_durable_is_told_of(
+    uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """D26. Its files are offered all the same, as after a claim."""
+    uploaders.spool.queued.durable = True
+    paths = uploaders.queue("a")
+
+    def fsync(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        uploaders.offers.sweep(again=True)
+    assert uploaders.offered() == paths
+    assert "Input/output error" in caplog.text
