@@ -92,8 +92,8 @@ class Claims:
         if not self._spool.watch.durable:
             return
         self._spool.queued.sync(self._elsewhere)
-        for parents in (self._queued, self._watch):
-            for error in filter(None, self._durability.sync(parents.all())):
+        for fds in (*self._queued.levels(), *self._watch.levels()):
+            for error in filter(None, self._durability.sync(fds)):
                 raise error
 
     def remove_markers(self, suffix: str) -> None:

@@ -59,12 +59,20 @@ class Parents:
         if fd is not None:
             os.close(fd)
 
-    def all(self) -> list[int]:
-        """Every folder in use, and those in which one of them may have been made: what is to be made durable."""
+    def levels(self) -> list[list[int]]:
+        """Every folder in use, and those in which one of them may have been made: what is to be made durable, in turn.
+
+        A folder comes after those above it: else a power cut might leave a file in one that has no name itself.
+        """
+        if not self._named:
+            return [list(self._fds.values())]
         for head in self._named:
             with contextlib.suppress(FileNotFoundError):  # tidied away, as what was in it went its way
                 self.open(head)
-        return list(self._fds.values())
+        levels: dict[int, list[int]] = {}
+        for head, fd in self._fds.items():
+            levels.setdefault(head.count("/") + bool(head), []).append(fd)
+        return [levels[depth] for depth in sorted(levels)]
 
     def close(self) -> None:
         """Give all descriptors back."""
