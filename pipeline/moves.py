@@ -69,6 +69,7 @@ def finish_arrival(target: Folder, path: str, source: Folder) -> None:
         left = _linked_before(place, origin, target.facilities)
         if left is not None:
             _unlink_moved(Place(origin.fd, left), place)
+            os.fsync(origin.fd)  # else a power cut brings it back after somebody was told
 
 
 def write_new(place: Place, text: str) -> None:

@@ -127,12 +127,13 @@ class Offers:
             yield from listing.files
 
     def _keep(self, head: str) -> None:
-        """Make durable what a process that was killed may have moved to a folder, and no more, before it is sent.
+        """Make durable what a process that was killed may have moved from folder to folder, and no more.
 
-        Else a power cut puts the file back into Watch, and it is sent once more.
+        Else a power cut puts the file, once it is sent, back into Watch, and it is sent once more.
         """
         try:
-            self._spool.queued.sync({within(head, "x")})
+            for folder in (self._spool.queued, self._spool.watch):
+                folder.sync({within(head, "x")})
         except OSError as error:
             self._told.complain(head, error)
 

@@ -130,11 +130,11 @@ def test_a_sweep_under_way_is_seen_as_files(uploaders: Uploaders) -> None:
 def test_what_a_killed_process_moved_is_durable_before_it_is_offered(
     uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D26. Each folder, once: it may have ended before it came to that, and a power cut would undo the claim."""
-    uploaders.spool.queued.durable = True
+    """D26. Where files are and where they were, once: else a power cut undoes a claim after its file was sent."""
+    uploaders.spool.queued.durable = uploaders.spool.watch.durable = True
     uploaders.queue("a", "folder/below/b")
-    top = uploaders.spool.queued.path
-    folders = {os.stat(path).st_ino for path in (top, top / "folder", top / "folder" / "below")}
+    top, watch = uploaders.spool.queued.path, uploaders.spool.watch.path
+    folders = {os.stat(path).st_ino for path in (watch, top, top / "folder", top / "folder" / "below")}
     synced = note_fsyncs(monkeypatch)
     at_offer: list[set[int]] = []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.spool import Spool
-from tests.unit.places import make, no_rename_between, tree, write
+from tests.unit.places import make, no_rename_between, note_fsyncs, tree, write
 
 NAMES = ("Watch", "QueuedForUpload", "UploadedToS3", "Failed")
 
@@ -236,6 +236,17 @@ def test_a_file_is_taken_with_one_name(linked: Spool, where: str, name: str) -> 
             linked.claim(name)
         assert queued.fingerprint() == seen
     assert tree(linked.queued.path) == {"d/a-Version-3": b"content"}
+
+
+def test_the_second_name_of_a_claim_is_gone_for_good_before_anybody_is_told(
+    linked: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D26. A power cut that brought it back would make the file another drop, as removing it again sets its ctime."""
+    os.link(write(linked.watch.path / "a"), linked.queued.path / "a")
+    synced = note_fsyncs(monkeypatch)
+    with linked.take("a") as queued:
+        assert queued
+    assert synced[-1] == os.stat(linked.watch.path).st_ino
 
 
 def test_a_name_somebody_gave_the_file_is_no_leftover(linked: Spool, tmp_path: Path) -> None:
