@@ -8,7 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tests.chaos import consumers, explore, flood, flow, hold, kills, many, mode4, model, mutants, planted
+from tests.chaos import (
+    consumers,
+    crash_states,
+    explore,
+    flood,
+    flow,
+    hold,
+    kills,
+    many,
+    mode4,
+    model,
+    mutants,
+    planted,
+    powerloss,
+)
 from tests.chaos.cast import Plan
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
@@ -64,7 +78,12 @@ def main() -> int:
     machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
     machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help="a broken program, which must be caught")
     order = proofs.add_parser("model", help="every order of steps and faults over a model of the protocol")
-    for proof in (storm, calm, soak, taking, crowd, deluge, patience, machine, order):
+    power = proofs.add_parser("powerloss", help="the power is cut at any instant of three files' way")
+    power.add_argument("--states", type=int, default=10_000)
+    power.add_argument("--kind", choices=crash_states.KINDS, default="subset", help="of file system")
+    power.add_argument("--each", action="store_true", help="leave out each fsync of the program: it must be missed")
+    power.add_argument("--replay", type=Path, help="a state that a run saved, once more")
+    for proof in (storm, calm, soak, taking, crowd, deluge, patience, machine, order, power):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -148,6 +167,19 @@ def _model(_folder: Path, _options: argparse.Namespace) -> model.Outcome:
     return model.run()
 
 
+def _powerloss(_folder: Path, options: argparse.Namespace) -> Outcome:
+    if options.replay:
+        return powerloss.replay(options.replay)
+    if options.each:
+        return powerloss.run_without_each(options.states, options.seed)
+    outcome = powerloss.run(options.states, options.seed, options.kind)
+    if outcome.failed:
+        file = Path(f"powerloss-{options.kind}-{options.seed}.state")
+        outcome.save(file)
+        print(f"replay: python -m tests.chaos powerloss --replay {file}", flush=True)
+    return outcome
+
+
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "consumers": _consumers,
     "flood": _flood,
@@ -158,6 +190,7 @@ _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "mode4": _mode4,
     "machine": _machine,
     "model": _model,
+    "powerloss": _powerloss,
 }
 
 

@@ -15,26 +15,20 @@ import tempfile
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pipeline import acknowledger, agenda, durability, hand, pacing, poller, receiver, uploader
 from pipeline.ports import LaterError
 from tests.chaos.effects import Effects, Killed
 from tests.chaos.judge import Judge
-from tests.chaos.parties import INGEST, KEY_FOLDER, SETTLE, VISIBILITY, Clock, Consume, Ingest, Party, Work
+from tests.chaos.parties import INGEST, KEY_FOLDER, SETTLE, VISIBILITY, Clock, Consume, Ingest, Party, Work, install
 from tests.chaos.turns import Turns
 from tests.chaos.user import User, unnumbered
 from tests.fakes import FakeQueue, FakeStore
 
-# Loaded before `Turns.install` looks for what starts threads.
-_THREADED = (acknowledger, durability, receiver)
-_SMALL = 100
-"""Bytes up to which a file takes the short way here: half of them."""
 _DRAIN_TURNS = 60
 
 
@@ -88,14 +82,8 @@ class Relay(RuleBasedStateMachine):
         self.consume = Consume(self.root, self.kind, self.store, self.queue)
 
     def _install(self) -> None:
-        self.turns.install(self.patch)
         self.effects.install(self.patch)
-        for module in (hand, agenda):
-            self.patch.setattr(module, "time", SimpleNamespace(monotonic=self.clock.monotonic))
-        self.patch.setattr(hand.Hand, "_beat", lambda _hand: None)  # a consumer that is late, whenever time passes
-        self.patch.setattr(pacing, "delay", lambda *_values: 0.0)
-        for module in (uploader, poller):
-            self.patch.setattr(module, "_SMALL", _SMALL)
+        install(self.patch, self.turns, self.clock)
 
     # The user. What is likely to destroy what was dropped is one rule, so that enough gets through.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
-from pipeline import kernel
+import pytest
+
+from pipeline import acknowledger, agenda, durability, hand, kernel, pacing, poller, receiver, uploader
 from pipeline.acceptance import Acceptance
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.completeness import Completeness
@@ -24,6 +28,7 @@ from pipeline.spool import Spool
 from pipeline.storing import Checksums, Route
 from pipeline.uploader import Uploader
 from pipeline.watcher import Watcher
+from tests.chaos.turns import Turns
 from tests.fakes import FakeQueue, FakeStore
 from tests.unit.places import facilities_of
 
@@ -36,6 +41,11 @@ _STEPS = 50
 _OFFERS = 4
 """Few, so that the uploaders' queue is full now and then."""
 
+# Loaded before `Turns.install` looks for what starts threads.
+_THREADED = (acknowledger, durability, receiver)
+_SMALL = 100
+"""Bytes up to which a file takes the short way here: half of them."""
+
 
 class Clock:
     """Seconds that pass when the test says so."""
@@ -45,6 +55,19 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+
+def install(patch: pytest.MonkeyPatch, turns: Turns, clock: Clock) -> None:
+    """From now on the program has no threads, no pauses, and this clock."""
+    turns.install(patch)
+    for module in (hand, agenda):
+        patch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+    # No heartbeat: a consumer that is late, whenever time passes.
+    beat = SimpleNamespace(start=lambda: None, join=lambda *_: None)
+    patch.setattr(hand, "threading", SimpleNamespace(Condition=threading.Condition, Thread=lambda **_how: beat))
+    patch.setattr(pacing, "delay", lambda *_values: 0.0)
+    for module in (uploader, poller):
+        patch.setattr(module, "_SMALL", _SMALL)
 
 
 class Ingest:
@@ -146,10 +169,11 @@ Work = Callable[[], None]
 
 
 def _close_all(folders: Sequence[Path], keep: set[int]) -> None:
+    inside = tuple(f"{folder}/" for folder in folders)
     for fd in map(int, os.listdir("/proc/self/fd")):
         try:
-            path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+            path = os.readlink(f"/proc/self/fd/{fd}")
         except FileNotFoundError:
             continue  # the one that listed them
-        if fd not in keep and any(path.is_relative_to(folder) for folder in folders):
+        if fd not in keep and f"{path}/".startswith(inside):
             os.close(fd)

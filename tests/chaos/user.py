@@ -206,9 +206,12 @@ def unnumbered(path: Path | str) -> str:
 
 def files(folder: Path) -> list[Path]:
     """Every file that a person sees below a folder, in a fixed order."""
-    hidden = (folder / ".relay", folder / ".reason")
-    found = [path for path in sorted(folder.rglob("*"), key=os.fsencode) if path.is_file()]
-    return [path for path in found if not any(path.is_relative_to(each) for each in hidden)]
+    found = []
+    for top, folders, names in os.walk(folder):
+        if top == str(folder):
+            folders[:] = [name for name in folders if name not in (".relay", ".reason")]
+        found += [path for name in names if os.path.isfile(path := f"{top}/{name}")]
+    return list(map(Path, sorted(found, key=os.fsencode)))
 
 
 def _remove_if_empty(path: Path) -> None:

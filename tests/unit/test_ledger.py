@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +17,18 @@ import pytest
 from pipeline.ledger import DONE, DUE, NONE, Ledger, Row
 from pipeline.ports import EXIT_CONFIG, StartupError
 from tests.unit.test_ledgers import SCHEMA_1
+
+_COMMITS = """
+import os, pathlib, sys
+from pipeline.ledger import Ledger, Row
+path = pathlib.Path(sys.argv[1])
+ledger = Ledger(path)
+ledger.begin([Row("drop", "temp", "name", "publishing")])
+os.mkdir(path.parent / "committed-1")
+ledger.deliver(["drop"])
+os.mkdir(path.parent / "committed-2")
+os._exit(0)
+"""
 
 
 def row(drop_id: str, name: str = "a", temp: str = "temp") -> Row:
@@ -225,6 +242,28 @@ def test_a_durable_ledger_syncs_each_transaction(path: Path, durable: bool, sync
     ledger = Ledger(path, durable=durable)
     assert ledger._base.execute("PRAGMA synchronous").fetchone() == (synchronous,)
     assert ledger._base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_commit_is_on_disk_when_it_is_done(path: Path, tmp_path: Path) -> None:
+    """D26. Seen by its system calls: SQLite syncs what it wrote, and the folder in which it made a file."""
+    if shutil.which("strace") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("not installed: strace", pytrace=False)
+        pytest.skip("not installed: strace")
+    seen = tmp_path / "calls"
+    calls = "trace=pwrite64,fsync,fdatasync,mkdir"
+    words = ["strace", "-f", "-qq", "-y", "-e", calls, "-o", str(seen), sys.executable, "-c", _COMMITS, str(path)]
+    subprocess.run(words, check=True, timeout=60)
+    written: dict[str, bool] = {}
+    folders: list[str] = []
+    for line in seen.read_text(encoding="utf-8", errors="replace").splitlines():
+        if "mkdir" in line and "committed" in line:
+            assert not [name for name, is_synced in written.items() if not is_synced], line
+            assert str(path.parent) in folders
+        if found := re.search(r"(pwrite64|f(?:data)?sync)\(\d+<([^>]*)>", line):
+            written |= {found[2]: found[1] != "pwrite64"} if found[2].endswith("-wal") else {}
+            folders.append(found[2])
+    assert f"{path}-wal" in written
 
 
 def test_a_ledger_forgets_what_is_old(path: Path) -> None:
