@@ -7,6 +7,7 @@ planted in it nor a folder renamed over it leads anywhere else.
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,11 +157,17 @@ class Folder:
                 return []
             raise
 
-    def sync(self, paths: set[str]) -> None:
-        """Make the entries of the folders that hold `paths` durable."""
+    def sync(self, paths: set[str], *, above: bool = False) -> None:
+        """Make the entries of the folders that hold `paths` durable; with `above`, first those of all above them.
+
+        That is for what a process left that was killed: it may have made a folder, and not come to make it durable.
+        """
         if not self.durable:
             return
-        for head in {path.rpartition("/")[0] for path in paths}:
+        heads = {path.rpartition("/")[0] for path in paths}
+        if above:
+            heads |= {head[: match.start()] for head in heads for match in re.finditer("^|/", head)}
+        for head in sorted(heads):
             with (
                 contextlib.suppress(FileNotFoundError, NotADirectoryError),
                 self.parent(f"{head}/x" if head else "x") as place,

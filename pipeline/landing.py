@@ -143,7 +143,7 @@ class Landing:
             return False
         if row.state == "publishing":
             with self._locked(row.temp):
-                self._note_delivered([(drop_id, self._settle(row))])
+                self._note_delivered([(drop_id, self._settle(row))], above=True)
         return True
 
     def recover(self) -> int:
@@ -212,7 +212,7 @@ class Landing:
         """Step 7b for one row, by the process that holds the lock of its temporary file."""
         wanted = decode_path(row.name)
         if self._is_linked(row.temp):
-            self.folder.sync({wanted})
+            self.folder.sync({wanted}, above=True)
             self._unlink(row.temp)
             return wanted
         while True:
@@ -276,7 +276,7 @@ class Landing:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temp, dir_fd=self.incoming.fd)
 
-    def _note_delivered(self, drops: Sequence[tuple[str, str]]) -> None:
+    def _note_delivered(self, drops: Sequence[tuple[str, str]], *, above: bool = False) -> None:
         if drops:
-            self.folder.sync({path for _, path in drops})
+            self.folder.sync({path for _, path in drops}, above=above)
             self.ledger.deliver([drop_id for drop_id, _ in drops])

@@ -127,12 +127,13 @@ class Offers:
             yield from listing.files
 
     def _keep(self, head: str) -> None:
-        """Make durable what a process that was killed may have moved from folder to folder, and no more.
+        """Make durable what a process that was killed may have moved, or made, in any of the folders, and no more.
 
         Else a power cut puts the file, once it is sent, back into Watch, and it is sent once more.
         """
+        spool = self._spool
         try:
-            for folder in (self._spool.queued, self._spool.watch):
+            for folder in (spool.queued, spool.watch, spool.uploaded, spool.failed):
                 folder.sync({within(head, "x")})
         except OSError as error:
             self._told.complain(head, error)

@@ -20,7 +20,7 @@ from pipeline.landing import LEDGER, Arrival, Landing
 from pipeline.ledger import DONE, Ledger, Row
 from pipeline.names import encode_path
 from pipeline.ports import EXIT_CONFIG, LaterError, StartupError
-from tests.unit.places import make, tree, write
+from tests.unit.places import make, note_fsyncs, tree, write
 
 
 class Machine:
@@ -501,3 +501,16 @@ def test_the_content_is_durable_before_its_name(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(kernel, "rename_noreplace", rename)
     machine.publish("drop", "a")
     assert order == ["file", "incoming"] * 2 + ["rename", "target"]  # once as it arrives, once as it gets its name
+
+
+def test_a_folder_that_a_killed_process_made_is_durable_before_it_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D26. From the top down: it may have ended before it came to that, and with the folder the file would go."""
+    machine = Machine(tmp_path, "kernel", durable=True)
+    machine.kill(*after_folder(machine))
+    folders = [os.stat(path).st_ino for path in (machine.top, machine.top / "d")]
+    synced = note_fsyncs(monkeypatch)
+    machine.landing.recover()
+    assert machine.state("drop") == "delivered"
+    assert synced == folders

@@ -131,10 +131,13 @@ def test_what_a_killed_process_moved_is_durable_before_it_is_offered(
     uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """D26. Where files are and where they were, once: else a power cut undoes a claim after its file was sent."""
-    uploaders.spool.queued.durable = uploaders.spool.watch.durable = True
+    spool = uploaders.spool
+    every = (spool.watch, spool.queued, spool.uploaded, spool.failed)
+    for folder in every:
+        folder.durable = True
     uploaders.queue("a", "folder/below/b")
-    top, watch = uploaders.spool.queued.path, uploaders.spool.watch.path
-    folders = {os.stat(path).st_ino for path in (watch, top, top / "folder", top / "folder" / "below")}
+    below = [spool.queued.path / "folder", spool.queued.path / "folder/below"]
+    folders = {os.stat(path).st_ino for path in (*(folder.path for folder in every), *below)}
     synced = note_fsyncs(monkeypatch)
     at_offer: list[set[int]] = []
 
