@@ -1,10 +1,10 @@
 """What a power cut may leave of a recorded log: pure, and legal for two kinds of file system.
 
 Both keep what was fsynced, move a file and set its ctime in one piece, never forget a name that a durable move gave,
-write no name before that of its folder unless they are told to, and remove a folder after what was in it has left.
-`ordered`, as ext4 and xfs: names change in the order of one journal, which any fsync writes out. `subset`: what
-happened in a folder since its last fsync may be there or not, each thing by itself. Content that was not fsynced may in
-both be missing, cut short, or zeros.
+write no name before that of its folder unless they are told to, remove a folder after what was in it has left, and give
+a name again after it was free. `ordered`, as ext4 and xfs: names change in the order of one journal, which any fsync
+writes out. `subset`: what happened in a folder since its last fsync may be there or not, each thing by itself. Content
+that was not fsynced may in both be missing, cut short, or zeros.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.chaos.recording import ALL, Cloud, Committed, Dated, Entry, Named, Synced, Unnamed, Wrote
+from tests.chaos.entries import ALL, Cloud, Committed, Dated, Entry, Named, Synced, Unnamed, Wrote
 
 KINDS = ("ordered", "subset")
 
@@ -82,10 +82,13 @@ def _subset(happened: Sequence[Entry], rng: random.Random) -> list[Entry]:
     share = rng.choice((0.0, 0.5, 0.5, 1.0))
     chosen: list[tuple[Entry, bool]] = []
     gone: set[int] = set()
+    given: set[tuple[int, str]] = set()
     for entry, is_safe in reversed([*zip(happened, safe, strict=True)]):
-        if is_safe or _left_by(entry) in gone or rng.random() < share:
+        left = _left_by(entry)
+        if is_safe or left[0] in gone or left in given or rng.random() < share:
             chosen.append((entry, is_safe))
             gone |= {entry.node} if isinstance(entry, Unnamed) else set()
+            given |= {(entry.folder, entry.name)} if isinstance(entry, Named) else set()
     return _in_folders(chosen[::-1])
 
 
@@ -107,11 +110,11 @@ def _whose(entry: Entry) -> int:
     return entry.folder if isinstance(entry, Named | Unnamed) else getattr(entry, "node", ALL)
 
 
-def _left_by(entry: Entry) -> int:
-    """The folder in which a name is gone by it."""
+def _left_by(entry: Entry) -> tuple[int, str]:
+    """The folder, and the name in it, that is free by it."""
     if isinstance(entry, Named):
-        return entry.old[0] if entry.old else ALL
-    return entry.folder if isinstance(entry, Unnamed) else ALL
+        return entry.old or (ALL, "")
+    return (entry.folder, entry.name) if isinstance(entry, Unnamed) else (ALL, "")
 
 
 def _is_users(entry: Entry) -> bool:
