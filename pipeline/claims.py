@@ -91,8 +91,12 @@ class Claims:
         """Make the moves durable: first where the files are, then where they were. OSError: they may not be."""
         if not self._spool.watch.durable:
             return
-        self._spool.queued.sync(self._elsewhere)
-        for fds in (*self._queued.levels(), *self._watch.levels()):
+        self._sync_all(self._queued)
+        self._spool.queued.sync(self._elsewhere)  # after the folders that were made on the way there
+        self._sync_all(self._watch)
+
+    def _sync_all(self, parents: Parents) -> None:
+        for fds in parents.levels():
             for error in filter(None, self._durability.sync(fds)):
                 raise error
 

@@ -73,6 +73,19 @@ def test_a_claim_that_goes_beside_is_durable_too(spool: Spool, take: Take, monke
     assert [inode for inode in synced if inode in moved][-2:] == moved
 
 
+def test_a_version_in_a_new_folder_is_durable_after_it(
+    spool: Spool, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D26. Its name is taken in UploadedToS3, whose folder QueuedForUpload no longer has."""
+    spool.queued.durable = spool.watch.durable = True
+    write(spool.uploaded.path / "d/a")
+    write(spool.watch.path / "d/a")
+    synced = note_fsyncs(monkeypatch)
+    assert take("d/a") == ["d/a-Version-2"]
+    made = [os.stat(folder).st_ino for folder in (spool.queued.path, spool.queued.path / "d")]
+    assert [inode for inode in dict.fromkeys(synced) if inode in made] == made
+
+
 def test_a_name_that_is_taken_at_the_last_moment(spool: Spool, take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a person who puts a file into QueuedForUpload: both stay."""
     write(spool.watch.path / "a", b"mine")
