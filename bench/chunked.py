@@ -11,6 +11,7 @@ class Dechunker:
         self._line = bytearray()
         self._left = 0  # bytes of the chunk that are still to come
         self._trailers = False
+        self.trailers: list[bytes] = []
         self.done = False
 
     def feed(self, data: memoryview) -> memoryview:
@@ -43,6 +44,7 @@ class Dechunker:
     def _end_of(self, line: bytes) -> None:
         if self._trailers:
             self.done = not line
+            self.trailers += [line] if line else []
         elif line:  # an empty one ends the chunk before
             self._left = int(line.partition(b";")[0], 16)
             self._trailers = not self._left

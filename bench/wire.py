@@ -45,7 +45,7 @@ class Memory:
 class Request:
     """The head of a request; header names are in lower case."""
 
-    __slots__ = ("_query", "body", "headers", "method", "path", "raw_query")
+    __slots__ = ("_query", "body", "headers", "method", "path", "raw_query", "trailers")
 
     def __init__(self, head: bytes) -> None:
         first, _, rest = head.partition(b"\r\n")
@@ -58,6 +58,7 @@ class Request:
         lines = (line.partition(b":") for line in rest.split(b"\r\n"))
         self.headers = {name.lower(): value.strip() for name, _, value in lines}
         self.body: Body | None = None
+        self.trailers: list[bytes] = []  # lines behind an aws-chunked body, once it has come
 
     @property
     def query(self) -> dict[str, str]:
@@ -82,6 +83,8 @@ class Application(Protocol):
 
 class Exchange(asyncio.BufferedProtocol):
     """One connection."""
+
+    request_type = Request
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -127,7 +130,7 @@ class Exchange(asyncio.BufferedProtocol):
                 self.transport.abort()
             return data[:0]
         rest = data[end + 4 - before :]
-        request = Request(bytes(memoryview(self._head)[:end]))
+        request = self.request_type(bytes(memoryview(self._head)[:end]))
         self._head = bytearray()
         self._begin(request)
         return rest
@@ -142,7 +145,8 @@ class Exchange(asyncio.BufferedProtocol):
         request.body = self._application.body_for(request)
         take = request.body.add
         if b"x-amz-decoded-content-length" in headers:  # aws-chunked, within the length or within HTTP's own chunks
-            take = Dechunker(take).feed_all
+            content = Dechunker(take)
+            take, request.trailers = content.feed_all, content.trailers
         self._chunks = Dechunker(take) if is_chunked else None
         self._take = take
         self._request = request

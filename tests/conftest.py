@@ -14,6 +14,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from tests.servers import MotoServer, Server, ministack, moto, seaweedfs, weed
+from tests.strict.process import StrictServer, strict
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")  # requests for 127.0.0.1 would go there
 _NOWHERE = {
@@ -28,6 +29,7 @@ _MODULES: dict[Callable[..., Server], list[str]] = {
     moto: ["moto", "flask", "flask_cors"],
     ministack: ["ministack"],
     seaweedfs: [],
+    strict: [],
 }
 
 AnyServer = TypeVar("AnyServer", bound=Server)
@@ -81,6 +83,13 @@ def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     """ministack's S3 and SQS, shared by the tests of one worker: use names of your own, do not kill it."""
     require(ministack)
     with ministack(tmp_path_factory.mktemp("ministack")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StrictServer]:
+    """S3 and SQS as AWS documents them, shared by the tests of one worker: use names of your own, tell it nothing."""
+    with strict(tmp_path_factory.mktemp("strict")) as server:
         yield server
 
 

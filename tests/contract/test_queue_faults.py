@@ -25,15 +25,15 @@ VISIBILITY = 2
 
 
 @pytest.fixture
-def network(ministack_server: Server) -> Iterator[Proxy]:
-    with proxy(ministack_server.port) as it:
+def network(strict_server: Server) -> Iterator[Proxy]:
+    with proxy(strict_server.port) as it:
         yield it
 
 
 @pytest.fixture
-def queue(network: Proxy, ministack_server: Server, tmp_path: Path) -> Queue:
+def queue(network: Proxy, strict_server: Server, tmp_path: Path) -> Queue:
     """A queue of the test's own, behind the network; what is received is soon visible again."""
-    made = reach.aws(tmp_path, network.endpoint, ministack_server.credentials, queue=f"q-{uuid.uuid4().hex}").queue()
+    made = reach.aws(tmp_path, network.endpoint, strict_server.credentials, queue=f"q-{uuid.uuid4().hex}").queue()
     return Queue(made._client, made.url, made.dead_url, VISIBILITY)
 
 
@@ -102,11 +102,11 @@ def test_another_answer_is_lost(network: Proxy, queue: Queue, consume: Consume, 
 
 
 def test_a_queue_that_accepts_and_never_answers(
-    network: Proxy, ministack_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: Proxy, strict_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A10. After the time for an answer, here one second, the request is given up and made again."""
     monkeypatch.setattr(aws_util, "_READ_SECONDS", 1)
-    queue = reach.aws(tmp_path, network.endpoint, ministack_server.credentials, queue=f"q-{uuid.uuid4().hex}").queue()
+    queue = reach.aws(tmp_path, network.endpoint, strict_server.credentials, queue=f"q-{uuid.uuid4().hex}").queue()
     over, hung = threading.Event(), list[str]()
 
     def hang(request: Request) -> None:
@@ -125,12 +125,12 @@ def test_a_queue_that_accepts_and_never_answers(
         over.set()
 
 
-def test_a_message_that_wears_out(ministack_server: Server, queue: Queue, consume: Consume) -> None:
+def test_a_message_that_wears_out(strict_server: Server, queue: Queue, consume: Consume) -> None:
     """C14. Consumers that are killed more often than `maxReceiveCount`: it lies among the dead letters as it was.
 
     Put back, it arrives.
     """
-    sqs = ministack_server.client("sqs")
+    sqs = strict_server.client("sqs")
     policy = json.loads(sqs.get_queue_attributes(QueueUrl=queue.url, AttributeNames=["All"])["Attributes"][POLICY])
     sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={POLICY: json.dumps(policy | {"maxReceiveCount": "2"})})
     message = announced(consume, "a.csv", b"content")
