@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 from bench.shelf import Bucket, Object, Upload
@@ -25,7 +25,7 @@ def objects(name: str, bucket: Bucket, query: Mapping[str, str]) -> bytes:
     """ListObjectsV2, and version 1 where the query asks for that."""
     write: Callable[[str], str] = quote if query.get("encoding-type") == "url" else escape
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-    start = query.get("continuation-token") or query.get("start-after") or query.get("marker") or ""
+    start = unquote(query.get("continuation-token", "")) or query.get("start-after") or query.get("marker") or ""
     found, folders, last, more = _page(bucket, prefix, delimiter, start, int(query.get("max-keys", 1000)))
     parts = [f"<Name>{name}</Name><Prefix>{write(prefix)}</Prefix><Delimiter>{write(delimiter)}</Delimiter>"]
     if write is quote:
@@ -33,7 +33,7 @@ def objects(name: str, bucket: Bucket, query: Mapping[str, str]) -> bytes:
     parts.append(f"<KeyCount>{len(found) + len(folders)}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>")
     if more:
         parts.append(
-            f"<NextContinuationToken>{escape(last)}</NextContinuationToken><NextMarker>{write(last)}</NextMarker>"
+            f"<NextContinuationToken>{quote(last)}</NextContinuationToken><NextMarker>{write(last)}</NextMarker>"
         )
     parts += [_entry(write(key), bucket.objects[key]) for key in found]
     parts += [f"<CommonPrefixes><Prefix>{write(folder)}</Prefix></CommonPrefixes>" for folder in folders]

@@ -46,6 +46,10 @@ class Log:
         """Bring everything into the file."""
         self._file.flush()
 
+    def close(self) -> None:
+        """No more takes effect."""
+        self._file.close()
+
     def _write(self, effect: str, fields: dict[str, Any]) -> None:
         self.number += 1
         line = {"n": self.number, "t": round(self._clock.now(), 4), "effect": effect, **fields}

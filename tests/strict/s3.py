@@ -1,6 +1,5 @@
 """S3: buckets, and what is asked of them. Objects and multipart uploads have modules of their own."""
 
-import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -80,7 +79,6 @@ class S3:
         if call.operation not in ("put", "part"):
             return Memory()
         content = call.unkept = self._store.folder(call)
-        call.forget = functools.partial(settle, call)
         name, key = _place(call.path)
         bucket = self._store.buckets.get(name)
         if call.operation == "put" and bucket is not None and is_conditional(call):

@@ -86,6 +86,10 @@ class Server:
         """See wire.Application."""
         self.sqs.gone(exchange)
 
+    def forget(self, call: Call) -> None:
+        """See wire.Application."""
+        settle(call)
+
     def _answer(self, call: Call, exchange: Exchange) -> None:
         service = SERVICES.get(call.operation, CONTROL)
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import email.utils
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from bench.wire import Body, Exchange, Request, head_of
@@ -35,8 +35,6 @@ class Call(Request):
         """A body that nobody keeps so far."""
         self.write: tuple[Bucket, Write] | None = None
         """A conditional write under way."""
-        self.forget: Callable[[], None] = lambda: None
-        """Called if the request breaks off before it was answered."""
 
 
 class Application(Protocol):
@@ -58,6 +56,9 @@ class Application(Protocol):
 
     def gone(self, exchange: Exchange) -> None:
         """See bench.wire.Application."""
+
+    def forget(self, call: Call) -> None:
+        """A request breaks off before it was answered."""
 
 
 class Connection(Exchange):
@@ -97,6 +98,8 @@ class Connection(Exchange):
         self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", *, head: bool = False
     ) -> None:
         """See Exchange."""
+        if self._broken:
+            return
         call, self._call = self._call, None
         assert call is not None, "a request is answered once"
         if self._happens(call, "lost_answer"):
@@ -158,7 +161,7 @@ class Connection(Exchange):
     def _forget(self) -> None:
         call, self._call = self._call, None
         if call is not None:
-            call.forget()
+            self._server.forget(call)
 
     def _flipped(self, body: bytes) -> bytes:
         bit = self._server.faults.random.randrange(len(body) * 8)
