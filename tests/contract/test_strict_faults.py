@@ -121,7 +121,8 @@ def test_entries_of_a_batch_fail(server: StrictServer, sqs: Any) -> None:
     url = make(sqs)
     server.tell("faults", {"send.partial": 0.5})
     entries = [{"Id": str(number), "MessageBody": str(number)} for number in range(10)]
-    accepted, failures = [], 0
+    accepted: list[str] = []
+    failures = 0
     while not (accepted and failures):
         answer = sqs.send_message_batch(QueueUrl=url, Entries=entries)
         assert not any(failed["SenderFault"] for failed in answer.get("Failed", []))
