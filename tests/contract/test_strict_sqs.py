@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -215,14 +216,27 @@ def test_delayed_messages_are_hidden_at_first(server: StrictServer, sqs: Any, ur
 
 
 def test_so_many_are_in_flight_at_most(server: StrictServer, sqs: Any, url: str) -> None:
-    """OverLimit, until one of them is settled."""
+    """OverLimit, or nothing for a long poll, until one of them is settled."""
     server.tell("limits", {"queue": url.rpartition("/")[2], "in_flight": 2})
     for body in "abc":
         sqs.send_message(QueueUrl=url, MessageBody=body)
     first, _ = receive(sqs, url, 2)
     assert refusal(sqs.receive_message, QueueUrl=url) == "OverLimit"
+    assert receive(sqs, url, WaitTimeSeconds=1) == []
     sqs.delete_message(QueueUrl=url, ReceiptHandle=first["ReceiptHandle"])
     assert bodies(sqs, url, count=1) == ["c"]
+
+
+def test_who_waits_is_woken(server: StrictServer, sqs: Any, url: str) -> None:
+    """By the message that he waits for, long before his poll would have ended."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bodies, sqs, url, WaitTimeSeconds=20)
+        while server.ask("counts")["waiting"][url.rpartition("/")[2]] == 0:
+            assert not waiting.done()
+        sqs.send_message(QueueUrl=url, MessageBody="x")
+        assert waiting.result() == ["x"]
+    sent, received = (event["t"] for event in server.events()[-2:])
+    assert received - sent < 10
 
 
 # FIFO

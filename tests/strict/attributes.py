@@ -1,12 +1,13 @@
 """Attributes of a queue (SQS API Reference, CreateQueue and SetQueueAttributes), and arguments that have a range."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from tests.strict.answers import RefusedError
 from tests.strict.messages import SIZE_LIMIT
-from tests.strict.queues import HOURS_12, Queue, dead_letters_of
+from tests.strict.queues import HOURS_12, Queue
 from tests.strict.s3 import ACCOUNT
 
 DEFAULTS = {
@@ -45,7 +46,7 @@ def checked(name: str, wanted: Mapping[str, Any], *, changes: bool = False) -> d
 
 def link(queue: Queue, queues: Mapping[str, Queue]) -> None:
     """Find the dead-letter queue that its attributes name; RefusedError."""
-    name, count = dead_letters_of(queue.attributes)
+    name, count = _dead_letters_of(queue.attributes)
     if not name:
         queue.dead, queue.max_receives = None, 0
         return
@@ -94,3 +95,20 @@ def _check(key: str, value: str, *, changes: bool) -> None:
             raise RefusedError(400, "InvalidAttributeValue", f"Invalid value for the parameter {key}.")
     elif key not in ("RedrivePolicy", "Policy", "RedriveAllowPolicy"):
         raise RefusedError(400, "InvalidAttributeName", f"Unknown Attribute {key}.")
+
+
+def _dead_letters_of(attributes: dict[str, str]) -> tuple[str, int]:
+    """Name and count of the redrive policy; "" without one; RefusedError."""
+    text = attributes.get("RedrivePolicy")
+    if not text:
+        return "", 0
+    try:
+        policy = json.loads(text)
+        name, count = str(policy["deadLetterTargetArn"]).rpartition(":")[2], int(policy["maxReceiveCount"])
+    except (ValueError, KeyError, TypeError):
+        raise RefusedError(
+            400, "InvalidAttributeValue", f"Value {text} for parameter RedrivePolicy is invalid."
+        ) from None
+    if not 1 <= count <= 1000:
+        raise RefusedError(400, "InvalidAttributeValue", "maxReceiveCount lies between 1 and 1000")
+    return name, count

@@ -74,7 +74,8 @@ class Control:
         clock = self._server.clock
         clock.advance(_number(said, "advance", 0))
         clock.skew = _number(said, "skew", clock.skew)
-        self._server.sqs.look_again()
+        for queue in self._server.sqs.queues.values():
+            self._server.sqs.polls.serve(queue)
 
     def _keys(self, said: Said) -> None:
         expires = self._server.clock.now() + _number(said, "expires_in", float("inf"))
@@ -96,6 +97,7 @@ class Control:
             "effects": server.log.effects,
             "violations": server.log.violation_count,
             "queues": {name: queue.counts(now) for name, queue in server.sqs.queues.items()},
+            "waiting": {name: len(queue.waiters) for name, queue in server.sqs.queues.items()},
             "objects": {name: len(bucket.objects) for name, bucket in server.store.buckets.items()},
             "uploads": {name: len(bucket.uploads) for name, bucket in server.store.buckets.items()},
             "connections": len(server.connections),

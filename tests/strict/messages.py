@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from tests.strict.answers import RefusedError
+from tests.strict.fifo import FifoQueue
 from tests.strict.judge import Announced, said_by
-from tests.strict.queues import FifoQueue, Message, Queue
+from tests.strict.queues import Message, Queue
 
 SIZE_LIMIT = 1024 * 1024
 """Bytes of a message with its attributes, and of a batch."""

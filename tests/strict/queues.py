@@ -1,9 +1,8 @@
-"""The queues themselves: what is ready, in flight, delayed; standard ones and those that keep an order."""
+"""The queues themselves: what is ready, in flight, delayed."""
 
 import copy
 import heapq
 import itertools
-import json
 import re
 import uuid
 from collections import deque
@@ -17,9 +16,6 @@ HOURS_12 = 12 * 3600
 """The longest that a message can stay in flight, in seconds (ChangeMessageVisibility)."""
 IN_FLIGHT_LIMIT = 120_000
 """Messages (Amazon SQS Developer Guide, "Message quotas")."""
-_DEDUPLICATION_SECONDS = 300
-_FIFO_WINDOW = 20_000
-"""Messages that a FIFO queue looks through for a group that is free (the same, "FIFO queue quotas")."""
 _RECEIPT = re.compile(r"(\d+)-(\d+)-[0-9a-f-]{36}")
 _serials = itertools.count(1)
 
@@ -216,76 +212,3 @@ class Queue:
         letter = message.twin()  # it keeps its id and its age
         self.dead.add(letter, now)
         self.on_buried(self, letter)
-
-
-class FifoQueue(Queue):
-    """A queue that keeps the order of each group, and takes the same message once within five minutes."""
-
-    fifo = True
-
-    def __init__(self, name: str, attributes: dict[str, str], now: float) -> None:
-        super().__init__(name, attributes, now)
-        self._seen: dict[str, tuple[float, Message]] = {}  # by deduplication id
-
-    def known(self, unique: str, now: float) -> Message | None:
-        """The message that has been sent with this id in the last five minutes."""
-        for key, (moment, _) in list(self._seen.items()):
-            if now - moment < _DEDUPLICATION_SECONDS:
-                break
-            del self._seen[key]
-        found = self._seen.get(unique)
-        return found[1] if found else None
-
-    def remember(self, unique: str, message: Message, now: float) -> None:
-        """The same is not taken again."""
-        self._seen[unique] = now, message
-
-    def receive(self, limit: int, visibility: float, now: float) -> list[Message]:
-        """See Queue; nothing of a group of which anything is in flight."""
-        self.settle(now)
-        window = list(itertools.islice(self.messages.values(), _FIFO_WINDOW))
-        barred = {message.group for message in window if message.until > now}
-        found: list[Message] = []
-        for message in window:
-            if len(found) == limit:
-                break
-            if message.group in barred:
-                continue
-            if self._is_worn_out(message):
-                self._bury(message, now)
-                continue
-            self._take(message, visibility, now)
-            found.append(message)
-        return found
-
-    def delete(self, receipt: str, now: float) -> Message | None:
-        """See Queue; RefusedError once the visibility has ended."""
-        message = self._latest(receipt)
-        if message is not None and message.until <= now:
-            text = f"Value {receipt} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."
-            raise RefusedError(400, "InvalidParameterValue", text)
-        return super().delete(receipt, now)
-
-    def shuffle(self, places: int) -> None:
-        """See Queue: never here."""
-
-    def _show(self, message: Message) -> None:
-        super()._show(message)
-        self._ready.clear()  # it has kept its place
-
-
-def dead_letters_of(attributes: dict[str, str]) -> tuple[str, int]:
-    """Name and count of the redrive policy; "" without one; RefusedError."""
-    text = attributes.get("RedrivePolicy")
-    if not text:
-        return "", 0
-    try:
-        policy = json.loads(text)
-        name, count = str(policy["deadLetterTargetArn"]).rpartition(":")[2], int(policy["maxReceiveCount"])
-    except (ValueError, KeyError, TypeError):
-        raise RefusedError(
-            400, "InvalidAttributeValue", f"Value {text} for parameter RedrivePolicy is invalid."
-        ) from None
-    if not 1 <= count <= 1000:
-        raise RefusedError(400, "InvalidAttributeValue", "maxReceiveCount lies between 1 and 1000")
-    return name, count

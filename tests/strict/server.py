@@ -84,7 +84,7 @@ class Server:
 
     def gone(self, exchange: Exchange) -> None:
         """See wire.Application."""
-        self.sqs.gone(exchange)
+        self.sqs.polls.gone(exchange)
 
     def forget(self, call: Call) -> None:
         """See wire.Application."""

@@ -1,29 +1,27 @@
 """SQS (AWS JSON protocol): queues by name, and what is asked of them."""
 
-import asyncio
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from bench.wire import Exchange, Memory
 from tests.strict import attributes, messages
-from tests.strict.answers import JSON, RefusedError, legacy
+from tests.strict.answers import RefusedError, legacy
 from tests.strict.clock import Clock
 from tests.strict.faults import Faults
+from tests.strict.fifo import FifoQueue
 from tests.strict.judge import Judge
 from tests.strict.log import Log
 from tests.strict.messages import Call, Fields
-from tests.strict.queues import HOURS_12, FifoQueue, Message, Queue
+from tests.strict.polls import Polls
+from tests.strict.queues import HOURS_12, Message, Queue
 from tests.strict.s3 import ACCOUNT
 from tests.strict.wire import Call as Request
 
 BATCH_LIMIT = 10
-WAIT_LIMIT = 20
-"""Seconds of a long poll."""
 _ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_SHUFFLED = 100
 _REDELIVERY_SECONDS = 5.0
 
 
@@ -34,11 +32,6 @@ class Sender(NamedTuple):
     judged: bool
 
 
-class _Waiter(NamedTuple):
-    queue: Queue
-    timeout: asyncio.TimerHandle
-
-
 class Sqs:
     """The queues."""
 
@@ -46,8 +39,7 @@ class Sqs:
         self._clock, self._faults, self._log, self._judge, self._region = clock, faults, log, judge, region
         self.queues: dict[str, Queue] = {}
         self._deleted: dict[str, float] = {}
-        self._waiting: dict[Exchange, _Waiter] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}  # by queue: when a hidden message may show
+        self.polls = Polls(clock, faults, log, judge)
         self._actions: dict[str, Callable[[Call, Request, Sender], Fields]] = {
             "CreateQueue": self._create,
             "GetQueueUrl": lambda call, request, _: _url(request, self._named(str(call.get("QueueName"))).name),
@@ -71,22 +63,11 @@ class Sqs:
         name = request.headers[b"x-amz-target"].decode("latin-1").removeprefix("AmazonSQS.")
         call = json.loads(request.body.bytes()) if isinstance(request.body, Memory) else {}
         if name == "ReceiveMessage":
-            return self._receive(call, request, exchange)
+            return self.polls.receive(self._queue(call), call, request, exchange)
         action = self._actions.get(name)
         if action is None:
             raise RefusedError(400, "UnsupportedOperation", f"this server does no {name}")
         return action(call, request, sender)
-
-    def gone(self, exchange: Exchange) -> None:
-        """A connection has ended; it may have been waiting."""
-        if waiter := self._waiting.pop(exchange, None):
-            waiter.timeout.cancel()
-            waiter.queue.waiters.pop(exchange, None)
-
-    def look_again(self) -> None:
-        """Time has leapt forward."""
-        for queue in self.queues.values():
-            self._serve(queue)
 
     def _named(self, name: str) -> Queue:
         queue = self.queues.get(name)
@@ -176,16 +157,8 @@ class Sqs:
         self._log.event("DELETE-MESSAGE", queue=queue.name, id=message.id, body=message.md5, drop=drop)
         self._judge.deleted(message.said, dead=queue.of_dead)
         if self._faults.happens("delete.redeliver"):
-            self._again(queue, message, "delete.redeliver", self._faults.random.uniform(0, _REDELIVERY_SECONDS))
+            self.polls.repeat(queue, message, "delete.redeliver", self._faults.random.uniform(0, _REDELIVERY_SECONDS))
         return {}
-
-    def _again(self, queue: Queue, message: Message, fault: str, delay: float = 0) -> None:
-        if queue.fifo:  # they promise that it is delivered once
-            return
-        twin = message.twin()
-        self._log.fault(*fault.split("."), id=message.id)
-        self._judge.returned(message.said, dead=queue.of_dead)
-        queue.add(twin, self._clock.now(), delay)
 
     def _extend(self, queue: Queue, call: Call) -> Fields:
         seconds = call.get("VisibilityTimeout")
@@ -200,7 +173,7 @@ class Sqs:
     def _served(self, call: Call, act: Callable[[Queue, Call], Fields]) -> Fields:
         queue = self._queue(call)
         done = act(queue, call)
-        self._serve(queue)
+        self.polls.serve(queue)
         return done
 
     def _batch(self, call: Call, request: Request, act: Callable[[Queue, Call], Fields]) -> Fields:
@@ -215,64 +188,8 @@ class Sqs:
                 done.append({"Id": entry["Id"], **act(queue, entry)})
             except RefusedError as error:
                 failed.append(_failed(entry, error))
-        self._serve(queue)
+        self.polls.serve(queue)
         return {"Successful": done, **({"Failed": failed} if failed else {})}
-
-    def _receive(self, call: Call, request: Request, exchange: Exchange) -> Fields | None:
-        queue = self._queue(call)
-        limit = attributes.within(call, "MaxNumberOfMessages", 1, range(1, BATCH_LIMIT + 1))
-        visibility = attributes.within(
-            call, "VisibilityTimeout", queue.number("VisibilityTimeout", 30), range(HOURS_12 + 1)
-        )
-        default = queue.number("ReceiveMessageWaitTimeSeconds", 0)
-        wait = attributes.within(call, "WaitTimeSeconds", default, range(WAIT_LIMIT + 1))
-        if "empty" in request.faults:
-            self._log.fault("receive", "empty")
-            return {}
-        if "shuffle" in request.faults and not queue.fifo:
-            self._log.fault("receive", "shuffle")
-            queue.shuffle(self._faults.random.randrange(_SHUFFLED))
-        found = self._take(queue, limit, visibility)
-        if found or not wait:
-            self._serve(queue)
-            return _received(found, call)
-
-        def answer(found: list[Message]) -> None:
-            self.gone(exchange)
-            exchange.reply(200, JSON, json.dumps(_received(found, call)).encode())
-
-        def wake() -> bool:
-            found = self._take(queue, limit, visibility)
-            if found:
-                answer(found)
-            return bool(found)
-
-        queue.waiters[exchange] = wake
-        timeout = asyncio.get_running_loop().call_later(wait, lambda: answer(self._take(queue, limit, visibility)))
-        self._waiting[exchange] = _Waiter(queue, timeout)
-        self._serve(queue)
-        return None
-
-    def _take(self, queue: Queue, limit: int, visibility: int) -> list[Message]:
-        found = queue.receive(limit, visibility, self._clock.now())
-        for message in found:
-            drop = message.said.drop_id if message.said else ""
-            self._log.event("RECEIVE", queue=queue.name, id=message.id, count=message.receives, drop=drop)
-            if self._faults.happens("receive.duplicate"):
-                self._again(queue, message, "receive.duplicate")
-        return found
-
-    def _serve(self, queue: Queue) -> None:
-        """Wake those who wait, as long as there is something for them; come back when the next message may show."""
-        queue.settle(self._clock.now())
-        for wake in list(queue.waiters.values()):
-            if not wake():
-                break
-        if timer := self._timers.pop(queue.name, None):
-            timer.cancel()
-        if queue.waiters and (moment := queue.next_change()) is not None:
-            delay = max(0.001, moment - self._clock.now())
-            self._timers[queue.name] = asyncio.get_running_loop().call_later(delay, self._serve, queue)
 
     def _expired(self, queue: Queue, message: Message) -> None:
         self._log.event("EXPIRED", queue=queue.name, id=message.id)
@@ -282,12 +199,7 @@ class Sqs:
         self._log.event("BURIED", queue=queue.name, id=message.id)
         self._judge.buried(message.said)
         assert queue.dead is not None
-        self._serve(queue.dead)
-
-
-def _received(found: Iterable[Message], call: Call) -> Fields:
-    shown = [messages.shown(message, call) for message in found]
-    return {"Messages": shown} if shown else {}
+        self.polls.serve(queue.dead)
 
 
 def _check_ids(ids: list[str]) -> None:
