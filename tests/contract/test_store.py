@@ -740,7 +740,7 @@ def test_two_uploads_at_once_keep_apart(moto_shelf: Served) -> None:
 
 
 @pytest.mark.parametrize("size", [5, PART_SIZE])
-@pytest.mark.parametrize("name", ["seaweed", "ministack"])
+@pytest.mark.parametrize("name", ["seaweed", "strict"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_bytes_damaged_on_the_way_are_not_stored(
     engine: str, name: str, size: int, request: pytest.FixtureRequest, tmp_path: Path
