@@ -72,28 +72,37 @@ def complete(store: Store, target: Target) -> Answer:
     """CompleteMultipartUpload."""
     call, upload = target.call, _upload(target)
     parts = _chosen(upload, parsed(call))
-    size = sum(part.size for part in parts)
-    if (wanted := _header(call, "x-amz-mp-object-size")) and wanted != str(size):
-        raise RefusedError(400, "InvalidRequest", "The object size is not the one that was specified.")
-    crc = functools.reduce(_combined, parts, 0).to_bytes(8, "big")
-    checksum = _checksum(upload, parts, base64.b64encode(crc).decode())
-    if (given := _header(call, checksum[0])) and given.partition("-")[0] != checksum[1].partition("-")[0]:
-        raise RefusedError(400, "BadDigest", f"The {checksum[0]} you specified did not match the calculated checksum.")
+    stored = _whole(upload, parts, store.clock.now())
+    checksum = _checksum(upload, parts, stored.crc64nvme)
+    _compare(call, stored, checksum)
     if "200_error" in call.faults:
         store.log.fault(call.operation, "200_error", key=target.key)
         error = RefusedError(200, "InternalError", "We encountered an internal error. Please try again.")
         return Answer(200, XML, s3_error(error))
     _refuse(store, target, upload)
+    kind = "FULL_OBJECT" if upload.full_object else "COMPOSITE"
+    stored.headers = [*upload.headers, checksum, ("x-amz-checksum-type", kind)]
+    _end(target, upload, stored.contents)
+    told = place(store, target, stored, "COMPLETE")
+    version = [each for each in told if each[0] == "x-amz-version-id"]
+    return Answer(200, [*XML, *version], _completed(target, stored.etag, checksum))
+
+
+def _whole(upload: Upload, parts: list[Part], now: float) -> Object:
+    crc = functools.reduce(_combined, parts, 0).to_bytes(8, "big")
     digests = b"".join(bytes.fromhex(part.etag) for part in parts)
     etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
-    headers = [*upload.headers, checksum, ("x-amz-checksum-type", "FULL_OBJECT" if upload.full_object else "COMPOSITE")]
     contents = [part.content for part in parts]
-    stored = Object(size, etag, base64.b64encode(crc).decode(), headers, contents, store.clock.now())
-    _end(target, upload, contents)
-    told = place(store, target, stored, "COMPLETE")
-    return Answer(
-        200, [*XML, *(each for each in told if each[0] == "x-amz-version-id")], _completed(target, etag, checksum)
-    )
+    return Object(sum(part.size for part in parts), etag, base64.b64encode(crc).decode(), upload.headers, contents, now)
+
+
+def _compare(call: Call, stored: Object, checksum: tuple[str, str]) -> None:
+    """RefusedError where the object is not what the request says of it."""
+    header, value = checksum
+    if _header(call, "x-amz-mp-object-size") not in ("", str(stored.size)):
+        raise RefusedError(400, "InvalidRequest", "The object size is not the one that was specified.")
+    if (given := _header(call, header)) and given.partition("-")[0] != value.partition("-")[0]:
+        raise RefusedError(400, "BadDigest", f"The {header} you specified did not match the calculated checksum.")
 
 
 def _refuse(store: Store, target: Target, upload: Upload) -> None:
