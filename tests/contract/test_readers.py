@@ -24,7 +24,7 @@ from pipeline.ports import Content, Message, StoredObject
 from pipeline.shapes import read
 from tests.contract import reach
 from tests.contract.readers import READERS, REGION, RefusedError
-from tests.integration.test_names import names
+from tests.odd_names import names
 from tests.servers import Server, make_bucket
 
 BUCKET = "my-bucket"
