@@ -26,6 +26,10 @@ from tests.chaos import (
 from tests.chaos.cast import Plan
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
+from tests.chaos.soak import run as soak
+from tests.chaos.soak.files import SIZES
+from tests.chaos.soak.outcome import Outcome as SoakOutcome
+from tests.chaos.soak.plan import Plan as SoakPlan
 
 
 class Outcome(Protocol):
@@ -48,10 +52,10 @@ def main() -> int:
     calm = proofs.add_parser("flow", help="one folder of mixed files, copied into Watch, arrives on the other side")
     calm.add_argument("--endpoint", choices=sorted(flow.ENDPOINTS), required=True)
     calm.add_argument("--files", type=int, default=500)
-    soak = proofs.add_parser("mode4", help="a soak test, main.py -Mode 4")
-    soak.add_argument("--endpoint", choices=sorted(SERVERS), default="embedded")
-    soak.add_argument("--minutes", type=float, default=10)
-    soak.add_argument("--chaos", action="store_true", help="kill its processes meanwhile")
+    self_feeding = proofs.add_parser("mode4", help="a soak test, main.py -Mode 4")
+    self_feeding.add_argument("--endpoint", choices=sorted(SERVERS), default="embedded")
+    self_feeding.add_argument("--minutes", type=float, default=10)
+    self_feeding.add_argument("--chaos", action="store_true", help="kill its processes meanwhile")
     taking = proofs.add_parser("consumers", help="consumers are killed, and messages come twice")
     taking.add_argument("--drops", type=int, default=5000)
     taking.add_argument("--duplicates", type=float, default=0.1, help="of all deliveries, those of repeated messages")
@@ -83,7 +87,9 @@ def main() -> int:
     power.add_argument("--kind", choices=crash_states.KINDS, default="subset", help="of file system")
     power.add_argument("--each", action="store_true", help="leave out each fsync of the program: it must be missed")
     power.add_argument("--replay", type=Path, help="a state that a run saved, once more")
-    for proof in (storm, calm, soak, taking, crowd, deluge, patience, machine, order, power):
+    everything = proofs.add_parser("soak", help="everything at once: all faults of processes, network and servers")
+    _add_soak(everything)
+    for proof in (storm, calm, self_feeding, taking, crowd, deluge, patience, machine, order, power, everything):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -93,6 +99,26 @@ def main() -> int:
         outcome = _PROOFS[options.what](folder, options)
         print(outcome.table())
     return 1 if outcome.violations else 0
+
+
+def _add_soak(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--kills", type=int, default=2_100)
+    parser.add_argument("--pairs", type=int, default=7, help="of a sender and a receiver; the last is not killed")
+    parser.add_argument("--sizes", choices=SIZES, default="small")
+    parser.add_argument("--report", type=Path, help="a file for the figures, as JSON")
+    parser.add_argument("--mutant", choices=mutants.IN_SOAK, help="a broken program, which must be caught")
+
+
+def _soak(folder: Path, options: argparse.Namespace) -> SoakOutcome:
+    words = (options.seed, options.minutes, options.files, options.kills, options.pairs, options.sizes)
+    plan = SoakPlan(*words, mutant=options.mutant or "")
+    print(f"replay: {plan.replay}", flush=True)
+    outcome = soak.run(folder, plan, mutants.make(options.mutant, folder) if options.mutant else ROOT)
+    if options.report:
+        outcome.write(options.report)
+    return outcome
 
 
 def _flow(folder: Path, options: argparse.Namespace) -> flow.Outcome:
@@ -191,6 +217,7 @@ _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "machine": _machine,
     "model": _model,
     "powerloss": _powerloss,
+    "soak": _soak,
 }
 
 

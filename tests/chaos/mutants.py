@@ -70,6 +70,8 @@ IN_KILLS = ("move-before-send", "no-ledger", "no-lock")
 """Those that show when processes are killed at random times."""
 IN_CONSUMERS = ("delete-first", "no-ledger")
 """Those that show when messages come twice and consumers are killed."""
+IN_SOAK = ("delete-first", "move-before-send", "no-ledger", "no-lock", "replacing-claim")
+"""Those that show when everything happens at once."""
 IN_MACHINE = (
     "any-object-is-ours",
     "move-before-send",

@@ -91,6 +91,13 @@ class Relay:
         """Whether the parent lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a parent that has ended; minus the number of the signal that ended it."""
+        assert self._process is not None
+        assert self._process.returncode is not None
+        return self._process.returncode
+
     def children(self) -> list[int]:
         """Pids of the parent's children, the resource tracker of multiprocessing left out."""
         try:

@@ -1,0 +1,109 @@
+"""A sender and a receiver with a queue between them, their user, and whoever sends what is hostile to it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.hostile import BUCKET, EVIL, FOLDER, OBJECTS, Hostile, messages
+from tests.chaos.kills import files_in
+from tests.chaos.relay import STORM
+from tests.chaos.soak.cloud import Cloud
+from tests.chaos.soak.plan import CONSUME, INGEST, Plan
+from tests.chaos.soak.program import Program
+from tests.chaos.soak.user import User
+
+_KEYS = {**STORM, "ignorePatterns": "", "minFreeBytes": 0}
+
+
+class Pair:
+    """Number `number` of a run."""
+
+    def __init__(self, folder: Path, plan: Plan, number: int, cloud: Cloud, code: Path) -> None:
+        self.number, self._cloud = number, cloud
+        self.prefix, self.queue = f"{FOLDER}{number}", f"relay{number}"
+        keys = {**_KEYS, **cloud.keys(), "aws_s3_bucket": BUCKET, "aws_s3_folder": self.prefix, "aws_sqs": self.queue}
+        self.sender = Program(folder / f"sender{number}", code, INGEST, keys)
+        self.receiver = Program(folder / f"receiver{number}", code, CONSUME, keys)
+        staging = folder / "staging" / str(number)
+        self.user = User(number, self.sender.relay, self.receiver.relay, staging, plan.seed, plan.sizes)
+        self._hostile = _each_once()
+        self.hostile_sent: list[Hostile] = []
+        for name, metadata in OBJECTS.items():
+            cloud.s3.put_object(Bucket=BUCKET, Key=f"{self.prefix}/{name}", Body=EVIL, Metadata=metadata)
+
+    @property
+    def programs(self) -> tuple[Program, Program]:
+        """Both."""
+        return self.sender, self.receiver
+
+    def program(self, side: str) -> Program:
+        """One of them."""
+        return self.sender if side == INGEST else self.receiver
+
+    def attack(self) -> None:
+        """Send one hostile message, with its number as an attribute."""
+        message = next(self._hostile)
+        attributes = {"n": str(len(self.hostile_sent)), **message.attributes}
+        self.hostile_sent.append(message)
+        self._cloud.sqs.send_message(
+            QueueUrl=self._url(self.queue),
+            MessageBody=message.body.replace(f"{FOLDER}/", f"{self.prefix}/"),
+            MessageAttributes={n: {"DataType": "String", "StringValue": text} for n, text in attributes.items()},
+        )
+
+    def counts(self) -> tuple[int, int]:
+        """Files dropped, and arrived."""
+        return self.user.dropped, self.user.book.arrived()
+
+    def violations(self) -> list[str]:
+        """What was seen and must not be."""
+        return self.user.violations + [problem for program in self.programs for problem in program.violations]
+
+    def open(self) -> list[str]:
+        """What has not come to its end."""
+        found = [*self.user.book.open()]
+        found += [f"LEFT BEHIND: {path}" for path in self._left()]
+        if not found and not self._is_idle():
+            found.append("NOT DRAINED: messages are left")
+        return found
+
+    def left_behind(self) -> list[str]:
+        """What lies where nothing may at the end."""
+        found = [*files_in(self.sender.relay.failed), *files_in(self.receiver.relay.state / "FailedMessages")]
+        found += (self.sender.relay.state / ".relay" / "multipart").glob("*.json")
+        return [f"LEFT BEHIND: {path}" for path in [*self._left(), *found]]
+
+    def _left(self) -> list[Path]:
+        return [*files_in(self.sender.relay.watch), *files_in(self.sender.relay.queued)]
+
+    def _is_idle(self) -> bool:
+        """Whether no message is there, in flight or delayed."""
+        asked = self._cloud.sqs.get_queue_attributes(QueueUrl=self._url(self.queue), AttributeNames=["All"])
+        return not any(int(n) for name, n in asked["Attributes"].items() if name.startswith("ApproximateNumber"))
+
+    def dead_letters(self) -> list[str]:
+        """What is wrong with them: each hostile message is there, and nothing else."""
+        dead, found = {str(number): 0 for number in range(len(self.hostile_sent))}, []
+        for body, number in self._take_dead():
+            if number in dead:
+                dead[number] += 1
+            else:
+                found.append(f"GOOD ONE BURIED: {body[:120]}")
+        found += [f"DELETED: {self.hostile_sent[int(n)].body[:80]}" for n, times in dead.items() if not times]
+        return found
+
+    def _take_dead(self) -> Iterator[tuple[str, str]]:
+        asked = {"MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"], "VisibilityTimeout": 600}
+        url = self._url(f"{self.queue}-dlq")
+        while found := self._cloud.sqs.receive_message(QueueUrl=url, **asked).get("Messages"):
+            for message in found:
+                said = message.get("MessageAttributes", {})
+                yield message["Body"], said.get("n", {}).get("StringValue", "")
+
+    def _url(self, name: str) -> str:
+        return str(self._cloud.sqs.get_queue_url(QueueName=name)["QueueUrl"])
+
+
+def _each_once() -> Iterator[Hostile]:
+    """Those that one delivery ends."""
+    return (message for message in messages() if not message.comes_again and len(json.dumps(message.body)) < 100_000)
