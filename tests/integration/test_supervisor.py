@@ -76,6 +76,21 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     assert Supervisor(1.0).run([], [[side("one", crash_once, str(tmp_path / "marker"))]]) == 0
 
 
+class Late(Supervisor):
+    """One that looks at its children only when all that are going to have died."""
+
+    def _wait(self, timeout: float | None) -> None:
+        super()._wait(timeout)
+        for child in (child for running in self._running for child in running.children):
+            child.process.join(DEADLINE)
+
+
+def test_two_of_a_side_that_die_at_once_are_started_again(tmp_path: Path) -> None:
+    """The first one's end has the whole side replaced, which shares a queue; the other one's is no surprise then."""
+    roles = [Role(name, crash_once, (str(tmp_path / name),), leads=True) for name in ("one", "two")]
+    assert Late(1.0).run([], [[Side("both", tuple(roles), share=lambda _context: None)]]) == 0
+
+
 def test_a_child_that_lived_long_is_started_again_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
