@@ -27,6 +27,7 @@ from tests.chaos.cast import Plan
 from tests.chaos.endpoints import SERVERS
 from tests.chaos.relay import ROOT, STORM, Relay
 from tests.chaos.soak import run as soak
+from tests.chaos.soak.disk import own_mounts
 from tests.chaos.soak.files import SIZES
 from tests.chaos.soak.outcome import Outcome as SoakOutcome
 from tests.chaos.soak.plan import Plan as SoakPlan
@@ -113,7 +114,7 @@ def _add_soak(parser: argparse.ArgumentParser) -> None:
 
 def _soak(folder: Path, options: argparse.Namespace) -> SoakOutcome:
     words = (options.seed, options.minutes, options.files, options.kills, options.pairs, options.sizes)
-    plan = SoakPlan(*words, mutant=options.mutant or "")
+    plan = SoakPlan(*words, mutant=options.mutant or "", disks=own_mounts())
     print(f"replay: {plan.replay}", flush=True)
     outcome = soak.run(folder, plan, mutants.make(options.mutant, folder) if options.mutant else ROOT)
     if options.report:

@@ -51,7 +51,7 @@ class Repeating(Queue):
     def _note(self, message: Message) -> None:
         kind = AGAIN if message.receives > 1 else TWICE if message.id in self._seen else FIRST
         self._seen.add(message.id)
-        self._journal.write(f"{kind} {message.attributes.get('crc64nvme', {}).get('StringValue', '-')}\n")
+        self._journal.write(f"{kind} {message.attributes['crc64nvme']['StringValue']}\n")
 
     def _repeat(self, message: Message, when: str) -> None:
         twin = Message(message.body, message.md5, message.attributes, message.digest)

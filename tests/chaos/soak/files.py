@@ -52,9 +52,9 @@ class File(NamedTuple):
 
 
 def draw(pair: int, number: int, sizes: str, rng: random.Random) -> File:
-    """The next one; every pair has one that travels in parts among its first."""
+    """The next one; the first pair has one that travels in parts among its first."""
     most, rare = SIZES[sizes]
-    size = _size(number + 100 * pair, most, rare, rng)
+    size = _size(number - 300 * pair, most, rare, rng)
     dice = rng.random()
     how = MOVED
     if dice < _SAME:
@@ -68,7 +68,7 @@ def draw(pair: int, number: int, sizes: str, rng: random.Random) -> File:
 
 
 def _size(number: int, most: int, rare: int, rng: random.Random) -> int:
-    if number % _LARGE_EVERY == 100:
+    if number % _LARGE_EVERY == 20:
         return rng.randint(*LARGE)
     if rng.random() < _EMPTY:
         return 0

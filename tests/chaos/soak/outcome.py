@@ -6,8 +6,10 @@ import platform
 import statistics
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.relay import ROOT
 from tests.chaos.soak.plan import Plan
@@ -32,6 +34,8 @@ class Outcome:
     spoiled: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    cloud: dict[str, Any] = field(default_factory=dict)
+    """What the servers counted: requests, effects, faults by kind."""
     missed: int = 0
     recoveries: list[float] = field(default_factory=list)
     disturbed: int = 0
@@ -54,6 +58,7 @@ class Outcome:
             "spoiled": self.spoiled,
             "kills": dict(self.kills),
             "faults": dict(self.faults),
+            "cloud": self.cloud,
             "faults_without_a_victim": self.missed,
             "recovery": {"p50": p50, "p99": p99, "timed": len(self.recoveries), "disturbed": self.disturbed},
             "ends": dict(self.ends),
@@ -75,6 +80,8 @@ class Outcome:
         rows = [
             ("kill -9", f"{self.kills.total():,} ({_counts(self.kills)})"),
             ("other faults", _counts(self.faults)),
+            ("faults of network and servers", _counts(self.cloud.get("faults", {}))),
+            ("requests", f"{sum(self.cloud.get('requests', {}).values()):,}"),
             ("files dropped, delivered", f"{self.dropped:,}, {self.delivered:,} ({self.bytes / 1e6:,.0f} MB)"),
             ("spoiled by their users", f"{self.spoiled:,}"),
             *((f"**{kind}**", str(count)) for kind, count in self.kinds().items()),
@@ -108,7 +115,7 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
-def _counts(counts: Counter[str]) -> str:
+def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())) or "none"
 
 

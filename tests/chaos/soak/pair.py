@@ -8,6 +8,7 @@ from tests.chaos.hostile import BUCKET, EVIL, FOLDER, OBJECTS, Hostile, messages
 from tests.chaos.kills import files_in
 from tests.chaos.relay import STORM
 from tests.chaos.soak.cloud import Cloud
+from tests.chaos.soak.disk import Disk
 from tests.chaos.soak.plan import CONSUME, INGEST, Plan
 from tests.chaos.soak.program import Program
 from tests.chaos.soak.user import User
@@ -22,10 +23,13 @@ class Pair:
         self.number, self._cloud = number, cloud
         self.prefix, self.queue = f"{FOLDER}{number}", f"relay{number}"
         keys = {**_KEYS, **cloud.keys(), "aws_s3_bucket": BUCKET, "aws_s3_folder": self.prefix, "aws_sqs": self.queue}
+        home = folder / f"receiver{number}"
+        self.disk = Disk(home) if number < plan.pairs - 1 and plan.disks else None
+        """Of the receiver, where it can have one of its own."""
         self.sender = Program(folder / f"sender{number}", code, INGEST, keys)
-        self.receiver = Program(folder / f"receiver{number}", code, CONSUME, keys)
-        staging = folder / "staging" / str(number)
-        self.user = User(number, self.sender.relay, self.receiver.relay, staging, plan.seed, plan.sizes)
+        self.receiver = Program(home, code, CONSUME, keys)
+        relays, staging = (self.sender.relay, self.receiver.relay), folder / "staging" / str(number)
+        self.user = User(number, relays, staging, home / "taken", plan)
         self._hostile = _each_once()
         self.hostile_sent: list[Hostile] = []
         for name, metadata in OBJECTS.items():
@@ -45,7 +49,7 @@ class Pair:
         message = next(self._hostile)
         attributes = {"n": str(len(self.hostile_sent)), **message.attributes}
         self.hostile_sent.append(message)
-        self._cloud.sqs.send_message(
+        self._cloud.intruder.send_message(
             QueueUrl=self._url(self.queue),
             MessageBody=message.body.replace(f"{FOLDER}/", f"{self.prefix}/"),
             MessageAttributes={n: {"DataType": "String", "StringValue": text} for n, text in attributes.items()},

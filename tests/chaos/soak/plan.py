@@ -7,12 +7,12 @@ from typing import NamedTuple
 WATCHER, UPLOADER, POLLER, PARENT = "watcher", "uploader", "poller", "parent"
 ROLES = (WATCHER, UPLOADER, POLLER, PARENT)
 INGEST, CONSUME = "ingest", "consume"
-KILL, TERMINATE, FREEZE, DOWN, HOSTILE = "kill", "terminate", "freeze", "down", "hostile"
+KILL, TERMINATE, FREEZE, DOWN, HOSTILE, FULL = "kill", "terminate", "freeze", "down", "hostile", "full"
 _AT_ONCE = 0.08
 """Of the kills, the share that follows its forerunner on the same program at once: into a start, or into a stop."""
-_EVERY = {TERMINATE: 10.0, FREEZE: 15.0, DOWN: 100.0}
+_EVERY = {TERMINATE: 10.0, FREEZE: 15.0, DOWN: 100.0, FULL: 60.0}
 """Mean seconds from one to the next."""
-_SECONDS = {TERMINATE: (0.0, 0.0), FREEZE: (0.3, 15.0), DOWN: (1.0, 12.0)}
+_SECONDS = {TERMINATE: (0.0, 0.0), FREEZE: (0.3, 15.0), DOWN: (1.0, 12.0), FULL: (1.0, 6.0)}
 """How long it lasts; a freeze may be longer than a message stays hidden."""
 _HOSTILE = 0.01
 """For each file, hostile messages."""
@@ -29,6 +29,8 @@ class Plan(NamedTuple):
     """Each is a sender and a receiver, with a queue and folders of their own."""
     sizes: str = "small"
     mutant: str = ""
+    disks: bool = False
+    """Whether receivers have small disks of their own, which get full; not where that is not to be had."""
 
     @property
     def seconds(self) -> float:

@@ -14,8 +14,8 @@ from tests.chaos.soak.plan import INGEST, PARENT
 
 _AGAIN_SECONDS = 0.3
 """What a service manager lets pass before it starts a program that ended by itself."""
-_ENDS_WITH = {0: "stopped", -signal.SIGKILL: "killed", 69: "no endpoint"}
-"""Ends that are as they should be; 69 only while the endpoint is away, or refuses."""
+_ENDS_WITH = {0: "stopped", -signal.SIGTERM: "stopped before it began", -signal.SIGKILL: "killed", 69: "no endpoint"}
+"""Ends that are as they should be; 69 only while the endpoint is away."""
 
 
 class Program:
@@ -30,6 +30,7 @@ class Program:
         self._secret = str(keys["aws_secret_key"])
         self._log, self._console = Tail(self.relay.log), Tail(self.relay.console)
         self._start_at: float | None = None
+        self._killed: set[int] = set()
         self._stopped: dict[int, int] = {}
         """Processes that were stopped by a signal, and when each of them was started: never one of another's."""
 
@@ -38,13 +39,15 @@ class Program:
         found = {self.relay.pid: PARENT} if self.relay.is_running() else {}
         for pid in self.relay.children():
             with contextlib.suppress(OSError):
-                name = Path(f"/proc/{pid}/comm").read_text().strip()
-                found[pid] = "starting" if name.startswith("python") else name.partition("-")[0]
+                state, name = _state_and_name(pid)
+                if state != "Z" and pid not in self._killed:
+                    found[pid] = "starting" if name.startswith("python") else name.partition("-")[0]
         return found
 
     def kill(self, pid: int, role: str) -> None:
         """kill -9, and look how long it takes until the role works again."""
         self.recovery.killed(role, frozenset(self.processes()))
+        self._killed.add(pid)
         with contextlib.suppress(ProcessLookupError):
             self.relay.kill(pid)
 
@@ -109,6 +112,12 @@ class Program:
             self.violations.append(f"ENDED: {self.name} with exit code {code} after Ctrl-C")
         self.read()
         self.violations += [f"ORPHAN: process {pid} of {self.name}" for pid in self.relay.survivors()]
+
+
+def _state_and_name(pid: int) -> tuple[str, str]:
+    """One letter, and what it calls itself; OSError if it is gone."""
+    before, _, after = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
+    return after.split()[0], before.partition("(")[2]
 
 
 def _started_at(pid: int) -> int:

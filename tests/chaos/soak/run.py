@@ -5,6 +5,7 @@ have ended, everything has to arrive, and then to rest.
 """
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.chaos.relay import ROOT
 from tests.chaos.soak.cloud import SECRET, cloud
 from tests.chaos.soak.outcome import P99_SECONDS, Outcome
 from tests.chaos.soak.pair import Pair
-from tests.chaos.soak.plan import Plan, schedule
+from tests.chaos.soak.plan import Plan
 from tests.chaos.soak.program import Program
 from tests.chaos.soak.sampler import Sampler
 from tests.chaos.soak.storm import Storm
@@ -37,7 +38,9 @@ def run(folder: Path, plan: Plan, code: Path = ROOT) -> Outcome:
         sampler = Sampler(SECRET)
         try:
             _start(programs)
-            storm = Storm(plan, schedule(plan), pairs, folder / "decisions.jsonl")
+            services.judge((pair.receiver.relay.downloaded, pair.user.taken) for pair in pairs)
+            services.spoil()
+            storm = Storm(plan, services, pairs, folder / "decisions.jsonl")
             for pair in pairs:
                 share = plan.files * (pair.number + 1) // plan.pairs - plan.files * pair.number // plan.pairs
                 pair.user.begin(share, plan.seconds, _UNDER_WAY)
@@ -49,13 +52,18 @@ def run(folder: Path, plan: Plan, code: Path = ROOT) -> Outcome:
 
             storm.run(lambda: _all_dropped(pairs), beside)
             outcome.faults, outcome.kills, outcome.missed = storm.done, storm.kills, storm.missed
+            services.calm()
             outcome.violations += _drain(pairs, outcome)
             for program in programs:
                 program.stop()
             outcome.violations += [problem for pair in pairs for problem in _judge(pair)]
+            outcome.violations += services.violations()
+            outcome.cloud = services.counts()
         finally:
             for program in programs:
                 program.relay.end()
+            for relay in (pair.receiver.relay for pair in pairs if pair.disk):
+                shutil.copy(relay.log, folder / f"{relay.state.parent.name}.log")  # a disk ends with the run
     outcome.violations += [*outside.changes(), *sampler.violations, *sampler.grown()]
     _fill(outcome, pairs, sampler)
     outcome.seconds = time.monotonic() - started
@@ -131,7 +139,7 @@ def _drain(pairs: Sequence[Pair], outcome: Outcome) -> Iterator[str]:
             for program in pair.programs:
                 program.keep()
         open_ = [f"{problem} (pair {pair.number})" for pair in pairs for problem in pair.open()]
-        if not open_:
+        if not open_ or (outcome.plan.mutant and any(pair.violations() for pair in pairs)):
             break
         time.sleep(0.5)
     outcome.drained = time.monotonic() - started

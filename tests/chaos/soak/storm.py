@@ -12,8 +12,9 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.chaos.soak.cloud import Cloud
 from tests.chaos.soak.pair import Pair
-from tests.chaos.soak.plan import DOWN, FREEZE, HOSTILE, KILL, PARENT, TERMINATE, Fault, Plan
+from tests.chaos.soak.plan import DOWN, FREEZE, FULL, HOSTILE, KILL, PARENT, TERMINATE, Fault, Plan, schedule
 from tests.chaos.soak.program import Program
 
 _TICK_SECONDS = 0.02
@@ -26,20 +27,21 @@ _TRIES = 100
 class Storm:
     """What happens to the programs of a run."""
 
-    def __init__(self, plan: Plan, faults: Sequence[Fault], pairs: Sequence[Pair], decisions: Path) -> None:
-        self._pairs = pairs
+    def __init__(self, plan: Plan, cloud: Cloud, pairs: Sequence[Pair], decisions: Path) -> None:
+        self._cloud, self._pairs = cloud, pairs
         self._rng = random.Random(f"victims {plan.seed}")
         self._order = itertools.count()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._file = decisions.open("w", encoding="utf-8", buffering=1)
-        self._keep_at = 0.0
+        self._keep_at = self._up_again = 0.0
         self.done: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()
         self.missed = 0
         """Faults that found nobody of the role."""
         self._started = time.monotonic()
-        for fault in faults:
-            self._at(fault.at, partial(self._carry_out, fault, 0))
+        for fault in schedule(plan):
+            if fault.kind != FULL or pairs[fault.pair].disk:
+                self._at(fault.at, partial(self._carry_out, fault, 0))
 
     def run(self, until: Callable[[], bool], also: Callable[[], None]) -> None:
         """Until that is so and everything has happened; `also`: what is to be done all the time beside it."""
@@ -78,7 +80,9 @@ class Storm:
         if fault.kind == HOSTILE:
             return _attack(pair)
         if fault.kind == DOWN:
-            return "nothing yet"
+            return self._go_down(fault.seconds)
+        if fault.kind == FULL:
+            return self._fill(pair, fault.seconds)
         program = pair.program(fault.side)
         if fault.kind == TERMINATE:
             return _terminate(program)
@@ -88,10 +92,26 @@ class Storm:
         victim = self._rng.choice(victims)
         if fault.kind == KILL:
             program.kill(victim, fault.role)
+            if self._now() < self._up_again:
+                program.recovery.disturb()
         elif fault.kind == FREEZE:
             program.freeze(victim)
             self._at(self._now() + fault.seconds, program.resume)
         return f"{program.name} {fault.role} {victim}"
+
+    def _go_down(self, seconds: float) -> str:
+        self._cloud.down(seconds)
+        self._up_again = self._now() + seconds
+        for program in (program for pair in self._pairs for program in pair.programs):
+            program.recovery.disturb()
+        return f"{seconds:.1f} s"
+
+    def _fill(self, pair: Pair, seconds: float) -> str:
+        assert pair.disk
+        pair.disk.fill()
+        self._at(self._now() + seconds, pair.disk.free)
+        pair.receiver.recovery.disturb()
+        return f"{pair.receiver.name} {seconds:.1f} s"
 
     def _now(self) -> float:
         return time.monotonic() - self._started

@@ -16,11 +16,14 @@ from tests.chaos.relay import Relay
 from tests.chaos.soak.book import Book
 from tests.chaos.soak.files import CUT, MOVED, REMOVED, WRITTEN, File, draw
 from tests.chaos.soak.folder import Seen
+from tests.chaos.soak.plan import Plan
 
 _TAKEN, _BACK = 0.95, 0.03
 """Of what is seen, the share that its user takes away; of what lies in UploadedToS3, that which is dropped again."""
 _KEPT_SECONDS = 20.0
 """The longest that a file lies there before it is taken away."""
+_REMEMBERED_SECONDS = 300.0
+"""How long what was taken out of DownloadedFromS3 is kept."""
 _SPOILED_SECONDS = 0.5
 """The same between the drop of a file and what spoils it."""
 _PAUSE_SECONDS = 0.6
@@ -34,11 +37,13 @@ Action = Callable[[], None]
 class User(threading.Thread):
     """One thread for both folders of a pair: what it is to do is in a heap by its time."""
 
-    def __init__(self, pair: int, sender: Relay, receiver: Relay, staging: Path, seed: int, sizes: str) -> None:
+    def __init__(self, pair: int, relays: tuple[Relay, Relay], staging: Path, taken: Path, plan: Plan) -> None:
+        """`taken`: where what arrived is kept for a while, on the disk of the receiver."""
         super().__init__(name=f"user-{pair}", daemon=True)
-        self._pair, self._sender, self._sizes = pair, sender, sizes
-        self._staging = staging
-        self._rng = random.Random(f"user {seed} {pair}")
+        sender, receiver = relays
+        self._pair, self._sender, self._sizes = pair, sender, plan.sizes
+        self._staging, self.taken = staging, taken
+        self._rng = random.Random(f"user {plan.seed} {pair}")
         self.book = Book()
         self._archive = Seen(sender.uploaded, lambda content, _name: self.book.archive(content))
         self._arrivals = Seen(receiver.downloaded, self.book.arrive)
@@ -99,19 +104,30 @@ class User(threading.Thread):
     def _look(self) -> None:
         for path in self._arrivals.look():
             if self._rng.random() < _TAKEN:
-                self._later(_KEPT_SECONDS, partial(self._take, self._arrivals, path))
+                self._later(_KEPT_SECONDS, partial(self._fetch, path))
         for path in self._archive.look():
             dice = self._rng.random()
             if dice < _BACK and path.parent.name.startswith("d"):
                 self._later(_KEPT_SECONDS, partial(self._move_back, path))
             elif dice < _TAKEN:
-                self._later(_KEPT_SECONDS, partial(self._take, self._archive, path))
+                self._later(_KEPT_SECONDS, partial(self._remove, path))
 
-    def _take(self, seen: Seen, path: Path) -> None:
-        seen.take(path, _remove)
-        if path.parent != seen.folder:
-            with contextlib.suppress(OSError):  # it is not empty, or gone already
-                path.parent.rmdir()
+    def _fetch(self, path: Path) -> None:
+        """Out of DownloadedFromS3, and keep it for as long as its message may come again."""
+        target = self.taken / path.relative_to(self._arrivals.folder)
+        if target.exists():
+            target = target.with_name(f"{target.name}.{next(self._order)}")
+
+        def move(source: Path, _content: bytes) -> bool:
+            self._soon(_REMEMBERED_SECONDS, target.unlink)
+            return _move(source, target)
+
+        self._arrivals.take(path, move)
+        _tidy(path, self._arrivals)
+
+    def _remove(self, path: Path) -> None:
+        self._archive.take(path, _unlink)
+        _tidy(path, self._archive)
 
     def _move_back(self, path: Path) -> None:
         """Into Watch again, as a drop of its own, never over another."""
@@ -190,9 +206,15 @@ class User(threading.Thread):
         heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._order), action))
 
 
-def _remove(path: Path, _content: bytes) -> bool:
+def _unlink(path: Path, _content: bytes) -> bool:
     path.unlink()
     return True
+
+
+def _tidy(path: Path, seen: Seen) -> None:
+    if path.parent != seen.folder:
+        with contextlib.suppress(OSError):  # it is not empty, or gone already
+            path.parent.rmdir()
 
 
 def _create(path: Path) -> int:
