@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.ports import StoredObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 _METADATA = "x-amz-meta-"
 
@@ -69,6 +72,21 @@ class Answer:
             multipart="-" in self.etag,  # the number of parts follows it
             modified=self.modified,
         )
+
+
+def read_beside_keys(client: "S3Client") -> None:
+    """Read what S3 says of uploads even where it repeats a key that no XML may hold.
+
+    It does not ask how to encode it there, as a listing does. A parser refuses the whole answer, and botocore takes
+    that for one that was cut off, to be tried again: for ever.
+    """
+    for operation in ("CreateMultipartUpload", "CompleteMultipartUpload", "ListParts"):
+        # With this wildcard it is called before botocore's own, which looks whether the answer is whole.
+        client.meta.events.register_first(f"before-parse.*.{operation}", _drop_key)
+
+
+def _drop_key(response_dict: dict[str, Any], **_: object) -> None:
+    response_dict["body"] = re.sub(rb"<(Key|Location)>[^<]*</\1>", b"", response_dict["body"])
 
 
 def _seconds(moment: datetime | None) -> int | None:

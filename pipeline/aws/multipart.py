@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.answers import Answer
+from pipeline.aws.answers import Answer, read_beside_keys
 from pipeline.aws.body import body_of, part_size_of, ranges, refuse_changed
 from pipeline.aws.checksum import as_text, combine_crc64nvme, crc64nvme_value
 from pipeline.aws.engine import OWNER, Engine, Put
@@ -43,6 +43,7 @@ class Multipart:
         self._client, self._engine, self._bucket, self._journal = client, engine, bucket, journal
         self._budget, self._extra = budget, extra
         self._endpoint = str(client.meta.endpoint_url)
+        read_beside_keys(client)
         self._owner: Any = {name: value for name, value in extra.items() if name == OWNER}
 
     def upload(

@@ -627,6 +627,21 @@ def test_the_next_try_goes_on_where_the_network_broke(served: Served) -> None:
     assert (served.multipart_uploads(), served.journal) == ([], [])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_key_that_no_xml_may_hold(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """S3 repeats it as it is in what it says of an upload: when it is begun, gone on with, and complete."""
+    served, key, data = _served(f"strict {engine}", request, tmp_path), "in/control-\x0b", os.urandom(BIG)
+    with proxy(served.server.port) as network:
+        through = served.over(network.endpoint)
+        network.change = _down_from_part(3, network)
+        with pytest.raises(LaterError):
+            through.put(key, data)
+        network.change = lambda _request: None
+        assert through.put(key, data).size == BIG
+    assert served.get(key) == data
+    assert (served.multipart_uploads(), served.journal) == ([], [])
+
+
 def test_a_killed_upload_is_gone_on_with(served: Served) -> None:
     """By another process, which has the same drop to send."""
     with proxy(served.server.port) as network:
