@@ -23,6 +23,7 @@ class Pair:
         self.number, self._cloud = number, cloud
         self.prefix, self.queue = f"{FOLDER}{number}", f"relay{number}"
         keys = {**_KEYS, **cloud.keys(), "aws_s3_bucket": BUCKET, "aws_s3_folder": self.prefix, "aws_sqs": self.queue}
+        keys |= dict.fromkeys(("uploadProcesses", "pollProcesses"), 2 - number % 2)
         home = folder / f"receiver{number}"
         self.disk = Disk(home) if number < plan.pairs - 1 and plan.disks else None
         """Of the receiver, where it can have one of its own."""
@@ -31,7 +32,9 @@ class Pair:
         relays, staging = (self.sender.relay, self.receiver.relay), folder / "staging" / str(number)
         self.user = User(number, relays, staging, home / "taken", plan)
         self._hostile = _each_once()
-        self.hostile_sent: list[Hostile] = []
+        self._attacks: list[Hostile] = []
+        self._accepted: set[int] = set()
+        """Those of which the queue said so; it may have others, too."""
         for name, metadata in OBJECTS.items():
             cloud.s3.put_object(Bucket=BUCKET, Key=f"{self.prefix}/{name}", Body=EVIL, Metadata=metadata)
 
@@ -44,16 +47,18 @@ class Pair:
         """One of them."""
         return self.sender if side == INGEST else self.receiver
 
-    def attack(self) -> None:
-        """Send one hostile message, with its number as an attribute."""
-        message = next(self._hostile)
-        attributes = {"n": str(len(self.hostile_sent)), **message.attributes}
-        self.hostile_sent.append(message)
+    def attack(self) -> str:
+        """Send one hostile message, with its number as an attribute; what row it is of."""
+        message, number = next(self._hostile), len(self._attacks)
+        self._attacks.append(message)
+        attributes = {"n": str(number), **message.attributes}
         self._cloud.intruder.send_message(
             QueueUrl=self._url(self.queue),
             MessageBody=message.body.replace(f"{FOLDER}/", f"{self.prefix}/"),
             MessageAttributes={n: {"DataType": "String", "StringValue": text} for n, text in attributes.items()},
         )
+        self._accepted.add(number)
+        return message.row
 
     def counts(self) -> tuple[int, int]:
         """Files dropped, and arrived."""
@@ -87,14 +92,13 @@ class Pair:
 
     def dead_letters(self) -> list[str]:
         """What is wrong with them: each hostile message is there, and nothing else."""
-        dead, found = {str(number): 0 for number in range(len(self.hostile_sent))}, []
+        found, dead = [], set()
         for body, number in self._take_dead():
-            if number in dead:
-                dead[number] += 1
+            if number:
+                dead.add(int(number))
             else:
                 found.append(f"GOOD ONE BURIED: {body[:120]}")
-        found += [f"DELETED: {self.hostile_sent[int(n)].body[:80]}" for n, times in dead.items() if not times]
-        return found
+        return found + [f"DELETED: {self._attacks[number].body[:80]}" for number in self._accepted - dead]
 
     def _take_dead(self) -> Iterator[tuple[str, str]]:
         asked = {"MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"], "VisibilityTimeout": 600}

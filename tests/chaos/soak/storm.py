@@ -129,7 +129,6 @@ def _terminate(program: Program) -> str | None:
 
 def _attack(pair: Pair) -> str | None:
     try:
-        pair.attack()
+        return pair.attack()
     except (BotoCoreError, ClientError):
         return None
-    return pair.hostile_sent[-1].row
