@@ -39,8 +39,9 @@ class Cloud:
         self._server = server
         make_bucket(server, BUCKET)
         server.tell("keys", {"id": _KEY_ID, "secret": SECRET})
-        self.s3, self.sqs = server.client("s3"), server.client("sqs", connect_timeout=1, read_timeout=5)
-        self.intruder = server.client("sqs", INTRUDER, connect_timeout=1, read_timeout=5)
+        self.s3, self.sqs = server.client("s3"), server.client("sqs")
+        # Whoever else waits for it is waited for, too: one try, and another one later.
+        self.intruder = server.client("sqs", INTRUDER, retries={"total_max_attempts": 1}, read_timeout=5)
 
     def keys(self) -> dict[str, object]:
         """Of a properties file that selects them."""

@@ -20,7 +20,7 @@ SIZES = {"tiny": (4 << 10, 64 << 10), "small": (32 << 10, 512 << 10), "mixed": (
 """Most files are of up to so many bytes, log-uniform; one in a hundred is of up to so many."""
 LARGE = (33 << 20, 64 << 20)
 """Of the files that travel in parts."""
-_LARGE_EVERY = 2500
+_LARGE_EVERY = 5000
 
 
 class File(NamedTuple):

@@ -77,12 +77,14 @@ class Outcome:
     def table(self) -> str:
         """For a person and for the log."""
         p50, p99 = self.recovery()
+        effects = self.cloud.get("effects", {})
         rows = [
             ("kill -9", f"{self.kills.total():,} ({_counts(self.kills)})"),
             ("other faults", _counts(self.faults)),
             ("faults of network and servers", _counts(self.cloud.get("faults", {}))),
             ("requests", f"{sum(self.cloud.get('requests', {}).values()):,}"),
             ("files dropped, delivered", f"{self.dropped:,}, {self.delivered:,} ({self.bytes / 1e6:,.0f} MB)"),
+            ("messages accepted, buried", f"{effects.get('SEND', 0):,}, {effects.get('BURIED', 0):,}"),
             ("spoiled by their users", f"{self.spoiled:,}"),
             *((f"**{kind}**", str(count)) for kind, count in self.kinds().items()),
             ("recovery after a kill, p50, p99", f"{p50:.1f} s, {p99:.1f} s ({len(self.recoveries):,} timed)"),

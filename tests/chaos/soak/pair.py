@@ -31,7 +31,7 @@ class Pair:
         self.receiver = Program(home, code, CONSUME, keys)
         relays, staging = (self.sender.relay, self.receiver.relay), folder / "staging" / str(number)
         self.user = User(number, relays, staging, home / "taken", plan)
-        self._hostile = _each_once()
+        self._hostile, self._queue_url = _each_once(), ""
         self._attacks: list[Hostile] = []
         self._accepted: set[int] = set()
         """Those of which the queue said so; it may have others, too."""
@@ -52,8 +52,9 @@ class Pair:
         message, number = next(self._hostile), len(self._attacks)
         self._attacks.append(message)
         attributes = {"n": str(number), **message.attributes}
+        self._queue_url = self._queue_url or self._url(self.queue)
         self._cloud.intruder.send_message(
-            QueueUrl=self._url(self.queue),
+            QueueUrl=self._queue_url,
             MessageBody=message.body.replace(f"{FOLDER}/", f"{self.prefix}/"),
             MessageAttributes={n: {"DataType": "String", "StringValue": text} for n, text in attributes.items()},
         )
