@@ -65,7 +65,8 @@ def run(folder: Path, plan: Plan, code: Path = ROOT) -> Outcome:
             for program in programs:
                 program.relay.end()
             for relay in (pair.receiver.relay for pair in pairs if pair.disk):
-                shutil.copy(relay.log, folder / f"{relay.state.parent.name}.log")  # a disk ends with the run
+                for path in (relay.log, relay.console):  # a disk ends with the run
+                    shutil.copy(path, folder / f"{relay.state.parent.name}-{path.name}")
     outcome.violations += [*outside.changes(), *sampler.violations, *sampler.grown()]
     _fill(outcome, pairs, sampler)
     outcome.seconds = time.monotonic() - started
@@ -86,9 +87,9 @@ class _Progress:
             return
         self._said = now
         dropped, arrived = (sum(each) for each in zip(*(pair.counts() for pair in self._pairs), strict=True))
-        wrong = sum(len(pair.violations()) for pair in self._pairs)
-        head = f"{now - self._started:.0f} s: {self._storm.kills.total()} kills"
-        print(f"{head}, {dropped} dropped, {arrived} arrived, {wrong} violations", flush=True)
+        wrong = [problem for pair in self._pairs for problem in pair.violations()]
+        head = f"{now - self._started:.0f} s: {self._storm.kills.total()} kills, {dropped} dropped, {arrived} arrived"
+        print(f"{head}, {len(wrong)} violations", *wrong[-3:], sep="\n  ", flush=True)
 
 
 class _Outside:

@@ -31,6 +31,8 @@ _PAUSE_SECONDS = 0.6
 _BURSTS = (1, 1, 1, 4, 20)
 """Files that are dropped at once."""
 _LOOK_SECONDS = 0.5
+_LONGEST = 255
+"""Bytes of a name."""
 Action = Callable[[], None]
 
 
@@ -118,16 +120,18 @@ class User(threading.Thread):
         if target.exists():
             target = target.with_name(f"{target.name}.{next(self._order)}")
 
-        def move(source: Path, _content: bytes) -> bool:
+        def move(source: Path, content: bytes) -> bool:
+            if len(os.fsencode(target.name)) > _LONGEST:  # a second copy, which was told of already
+                return _unlink(source, content)
             self._soon(_REMEMBERED_SECONDS, target.unlink)
             return _move(source, target)
 
         self._arrivals.take(path, move)
-        _tidy(path, self._arrivals)
+        _tidy(path.parent, self._arrivals.folder)
 
     def _remove(self, path: Path) -> None:
         self._archive.take(path, _unlink)
-        _tidy(path, self._archive)
+        _tidy(path.parent, self._archive.folder)
 
     def _move_back(self, path: Path) -> None:
         """Into Watch again, as a drop of its own, never over another."""
@@ -174,8 +178,10 @@ class User(threading.Thread):
         """As `mv -n`; again later if the name is still taken."""
         if not _move(source, self._sender.watch / file.name):
             self._later(_SPOILED_SECONDS, partial(self._move_in, file, source))
-        elif file.how != MOVED:
+            return
+        if file.how != MOVED:
             self._later(_SPOILED_SECONDS, partial(self._spoil, file))
+        self._later(_KEPT_SECONDS, partial(_tidy, (self._sender.watch / file.name).parent, self._sender.watch))
 
     def _spoil(self, file: File) -> None:
         """Wherever it lies by now; one that was sent stays."""
@@ -211,10 +217,12 @@ def _unlink(path: Path, _content: bytes) -> bool:
     return True
 
 
-def _tidy(path: Path, seen: Seen) -> None:
-    if path.parent != seen.folder:
-        with contextlib.suppress(OSError):  # it is not empty, or gone already
-            path.parent.rmdir()
+def _tidy(folder: Path, top: Path) -> None:
+    """Remove it, and those above it below `top`, as far as they are empty."""
+    with contextlib.suppress(OSError):  # it is not empty, or gone already
+        while folder != top:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _create(path: Path) -> int:
