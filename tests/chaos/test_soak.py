@@ -22,7 +22,7 @@ from tests.chaos.relay import ROOT
 from tests.chaos.soak.book import EMPTY, Book
 from tests.chaos.soak.files import LARGE, draw
 from tests.chaos.soak.folder import Seen
-from tests.chaos.soak.logs import Recovery, Tail, parse, wrong_with
+from tests.chaos.soak.logs import Recovery, Tail, parse, wrong_in_log
 from tests.chaos.soak.plan import CONSUME, INGEST, KILL, PARENT, POLLER, ROLES, WATCHER, Plan, schedule
 
 PLAN = Plan(seed=11, minutes=0.3, files=500, kills=32, pairs=4, sizes="tiny")
@@ -183,7 +183,7 @@ def test_what_is_taken_does_not_count_as_gone(seen: Seen) -> None:
     ],
 )
 def test_a_line_that_must_not_be(line: str, kind: str) -> None:
-    assert wrong_with(line, "CANARY").partition(":")[0] == kind
+    assert wrong_in_log(line, "CANARY").partition(":")[0] == kind
 
 
 def line_of(role: str, pid: int, text: str) -> str:

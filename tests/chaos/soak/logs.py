@@ -57,16 +57,21 @@ def parse(line: str) -> Line | None:
     return Line(datetime.fromisoformat(found[1]).timestamp(), found[2], int(found[3]), found[5])
 
 
+def wrong_in_log(line: str, secret: str) -> str:
+    """Why a line must not stand in the log; nothing if it may."""
+    if "Traceback" in line or "an error of the program" in line:
+        return f"ERROR OF THE PROGRAM: {line[:300]}"
+    return wrong_with(line, secret)
+
+
 def wrong_with(line: str, secret: str) -> str:
-    """Why a line must not stand there; nothing if it may."""
+    """The same of any output: an interpreter whose parent is killed while it starts shows a traceback, too."""
     if not line.isprintable():
         return f"NOT PRINTABLE: {line[:200]!a}"
     if secret in line:
         return f"SECRET: {line[:200]}"
     if len(line) > LONGEST:
         return f"LONG LINE: {line[:200]}"
-    if "Traceback" in line or "an error of the program" in line:
-        return f"ERROR OF THE PROGRAM: {line[:300]}"
     return ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.relay import Relay
-from tests.chaos.soak.logs import Recovery, Tail, parse, wrong_with
+from tests.chaos.soak.logs import Recovery, Tail, parse, wrong_in_log, wrong_with
 from tests.chaos.soak.plan import INGEST, PARENT
 
 _AGAIN_SECONDS = 0.3
@@ -98,7 +98,7 @@ class Program:
     def read(self) -> None:
         """Judge the new lines of log and console."""
         for line in self._log.lines():
-            if problem := wrong_with(line, self._secret):
+            if problem := wrong_in_log(line, self._secret):
                 self.violations.append(f"{problem} ({self.name})")
             if said := parse(line):
                 self.recovery.hear(said)
