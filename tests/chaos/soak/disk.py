@@ -7,6 +7,7 @@ from pathlib import Path
 
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
 _REC, _PRIVATE = 0x4000, 0x40000
+_DETACH = 2
 _BLOCK = 1 << 20
 SIZE = 512 << 20
 """Of a disk, in bytes."""
@@ -31,6 +32,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.is_there = _mount(b"relay", os.fsencode(folder), b"tmpfs", 0, f"size={SIZE}".encode())
+        self._folder = folder
         self._ballast = folder / "ballast"
 
     def fill(self) -> None:
@@ -43,6 +45,10 @@ class Disk:
     def free(self) -> None:
         """Again."""
         self._ballast.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Gone, with all that lies there: the folder can be removed."""
+        _libc.umount2(os.fsencode(self._folder), _DETACH)
 
 
 def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int, data: bytes | None) -> bool:

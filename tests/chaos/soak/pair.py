@@ -1,6 +1,7 @@
 """A sender and a receiver with a queue between them, their user, and whoever sends what is hostile to it."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,14 @@ class Pair:
         found = [*files_in(self.sender.relay.failed), *files_in(self.receiver.relay.state / "FailedMessages")]
         found += (self.sender.relay.state / ".relay" / "multipart").glob("*.json")
         return [f"LEFT BEHIND: {path}" for path in [*self._left(), *found]]
+
+    def give_back(self) -> None:
+        """The disk, which ends with the run; what the receiver said there stays."""
+        if self.disk:
+            relay = self.receiver.relay
+            for path in filter(Path.exists, (relay.log, relay.console)):
+                shutil.copy(path, relay.state.parents[1] / f"{self.receiver.name}-{path.name}")
+            self.disk.close()
 
     def _left(self) -> list[Path]:
         return [*files_in(self.sender.relay.watch), *files_in(self.sender.relay.queued)]

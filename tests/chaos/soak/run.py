@@ -5,7 +5,6 @@ have ended, everything has to arrive, and then to rest.
 """
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,9 +63,8 @@ def run(folder: Path, plan: Plan, code: Path = ROOT) -> Outcome:
         finally:
             for program in programs:
                 program.relay.end()
-            for relay in (pair.receiver.relay for pair in pairs if pair.disk):
-                for path in (relay.log, relay.console):  # a disk ends with the run
-                    shutil.copy(path, folder / f"{relay.state.parent.name}-{path.name}")
+            for pair in pairs:
+                pair.give_back()
     outcome.violations += [*outside.changes(), *sampler.violations, *sampler.grown()]
     _fill(outcome, pairs, sampler)
     outcome.seconds = time.monotonic() - started
