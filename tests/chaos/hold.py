@@ -1,6 +1,5 @@
 """A download that takes much longer than a message stays hidden: it is held all the time, and others flow."""
 
-import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from tests.chaos.kills import files_in
 from tests.chaos.relay import Relay, wait_for
-from tests.chaos.throttle import Throttle
+from tests.proxy import Fault, Proxy, Request, proxy
 from tests.servers import Server, make_bucket, ministack
 
 _SIZE = 2 << 20
@@ -45,8 +44,9 @@ def run(folder: Path, *, seconds: float, visibility: int) -> Outcome:
     (folder / "server").mkdir()
     with (
         ministack(folder / "server") as server,
-        contextlib.closing(Throttle(server.port, b"/slow.bin", _SIZE / seconds)) as line,
+        proxy(server.port) as line,
     ):
+        line.fault = lambda request: Fault(rate=_SIZE / seconds) if _is_slow(request) else None
         make_bucket(server, "relay")
         keys = {"aws_endpoint_url": server.endpoint, "aws_access_key_id": "test", "aws_secret_key": "test"}
         place = {"aws_endpoint_url_s3": line.endpoint, "visibilitySeconds": visibility}
@@ -54,7 +54,7 @@ def run(folder: Path, *, seconds: float, visibility: int) -> Outcome:
         try:
             expected = _send(folder / "first", keys, {"slow.bin": os.urandom(_SIZE)})
             receiver.start()
-            wait_for(lambda: line.asked > 0, 60, "the large object is asked for")
+            wait_for(lambda: _asked(line) > 0, 60, "the large object is asked for")
             begun = time.monotonic()
             expected |= _pass(folder / "then", keys, server, receiver, outcome)
             _watch(server, receiver, line, begun + seconds + _SLACK_SECONDS, outcome)
@@ -91,15 +91,24 @@ def _send(folder: Path, keys: dict[str, str], contents: dict[str, bytes]) -> dic
     return contents
 
 
-def _watch(server: Server, receiver: Relay, line: Throttle, until: float, outcome: Outcome) -> None:
+def _watch(server: Server, receiver: Relay, line: Proxy, until: float, outcome: Outcome) -> None:
     """Look at the queue until the large file is there: its message is in hand, and shown to nobody."""
-    while not (receiver.downloaded / "slow.bin").exists() and line.asked == 1:
+    while not (receiver.downloaded / "slow.bin").exists() and _asked(line) == 1:
         assert time.monotonic() < until, "the large file did not arrive"
         visible, in_hand = _count(server)
         if visible or in_hand > 1:
             outcome.violations.append(f"SHOWN: {visible} visible, {in_hand} in hand")
         outcome.looks += 1
         time.sleep(0.2)  # a sample of what is true all the time
+
+
+def _is_slow(request: Request) -> bool:
+    return request.method == "GET" and "/slow.bin" in request.path
+
+
+def _asked(line: Proxy) -> int:
+    """How many requests for the large object have come."""
+    return sum(map(_is_slow, line.seen))
 
 
 def _count(server: Server) -> tuple[int, int]:
@@ -116,10 +125,10 @@ def _files(receiver: Relay) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
-def _judge(server: Server, receiver: Relay, line: Throttle, expected: dict[str, bytes]) -> list[str]:
+def _judge(server: Server, receiver: Relay, line: Proxy, expected: dict[str, bytes]) -> list[str]:
     there = _files(receiver)
     found = [f"LOST or CHANGED: {name}" for name, content in expected.items() if there.get(name) != content]
     found += [f"INVENTED: {name}" for name in there.keys() - expected.keys()]
-    found += [f"RECEIVED AGAIN: asked for {line.asked} times" for _ in range(line.asked != 1)]
+    found += [f"RECEIVED AGAIN: asked for {_asked(line)} times" for _ in range(_asked(line) != 1)]
     left = _count(server)
     return found + [f"LEFT in the queue: {left}" for _ in range(left != (0, 0))]

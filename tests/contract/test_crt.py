@@ -26,7 +26,7 @@ from pipeline.aws.engine import Put
 from pipeline.ports import CancelledError, Content, LaterError, PausedError, RelayError
 from tests.conftest import Start
 from tests.contract import reach
-from tests.contract.proxy import one_answer, proxy
+from tests.proxy import one_answer, proxy
 from tests.servers import Credentials, MotoServer, make_bucket, moto
 
 KEYS = Credentials("k3y", "s3cret")

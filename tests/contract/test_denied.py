@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.aws import evidence
 from pipeline.ports import DeniedError, RefusedError
-from tests.contract.proxy import Proxy, Request, proxy
 from tests.contract.test_store import ENGINES, Shelf, _served
 from tests.fakes import FakeStore
+from tests.proxy import Fault, Proxy, Request, error, proxy
 
 REFUSALS = [("AccessDenied", 403), ("KMS.DisabledException", 400)]
 
@@ -66,11 +66,11 @@ def _deny_fake(store: FakeStore, end: str) -> None:
 
 
 def _deny(network: Proxy, end: str, code: str = "AccessDenied", status: int = 403) -> None:
-    def refuse(request: Request) -> tuple[str, int] | None:
+    def refuse(request: Request) -> Fault | None:
         path = request.path.partition("?")[0]
-        return (code, status) if request.method in ("GET", "HEAD") and path.endswith(end) else None
+        return error(status, code) if request.method in ("GET", "HEAD") and path.endswith(end) else None
 
-    network.refuse = refuse
+    network.fault = refuse
 
 
 @pytest.mark.parametrize("size", [3, None])

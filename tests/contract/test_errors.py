@@ -27,7 +27,7 @@ from pipeline.ports import (
 )
 from tests.conftest import Start
 from tests.contract import reach
-from tests.contract.proxy import Request, one_answer, proxy
+from tests.proxy import BROKEN, one_answer, proxy
 from tests.servers import Credentials, MotoServer, free_ports, make_bucket, moto
 
 WHAT = "PUT s3://bucket/in/a"
@@ -350,11 +350,7 @@ def test_a_server_that_answers_nonsense(
 def test_a_missing_bucket_is_not_a_store_without_conditions(moto_server: MotoServer, tmp_path: Path) -> None:
     """The trial of If-None-Match concludes nothing from an answer that is about something else."""
     with proxy(moto_server.port) as network:
-
-        def break_off(request: Request) -> None:
-            raise ConnectionError
-
-        network.change = break_off
+        network.fault = lambda _request: BROKEN
         with pytest.raises(LaterError):
             reach.aws(tmp_path, network.endpoint, moto_server.credentials).store(tmp_path / "j", 2, writes=True)
 

@@ -14,8 +14,8 @@ import aws_util
 from pipeline.aws.sqs import Queue
 from pipeline.ports import Message
 from tests.contract import reach
-from tests.contract.proxy import Proxy, Request, proxy
 from tests.contract.test_queue import receive
+from tests.proxy import Fault, Proxy, Request, proxy
 from tests.servers import Server
 from tests.unit.test_poller import Consume
 from tests.unit.test_uploader import until
@@ -58,15 +58,15 @@ def announced(side: Consume, path: str, body: bytes) -> Message:
     return Message(said, attributes)
 
 
-def loses_one(operation: str) -> Callable[[Request], bool]:
+def loses_one(operation: str) -> Callable[[Request], Fault | None]:
     """The first answer to an operation."""
-    left = [operation]
+    left = [Fault(lose=True)]
 
-    def lose(request: Request) -> bool:
+    def fault(request: Request) -> Fault | None:
         target = request.headers.get("X-Amz-Target", "")
-        return bool(left) and target.endswith(left[0]) and bool(left.pop())
+        return left.pop() if left and target.endswith(operation) else None
 
-    return lose
+    return fault
 
 
 def arrived(side: Consume, queue: Queue, expected: dict[str, bytes]) -> None:
@@ -85,7 +85,7 @@ def arrived(side: Consume, queue: Queue, expected: dict[str, bytes]) -> None:
 def test_an_answer_to_a_send_is_lost(network: Proxy, queue: Queue, consume: Consume) -> None:
     """C2. The message is there, and sent again: two of them with one drop id, and one file."""
     message = announced(consume, "a.csv", b"content")
-    network.lose = loses_one("SendMessageBatch")
+    network.fault = loses_one("SendMessageBatch")
     assert queue.send([message]) == [None]
     assert queue.depth().visible == 2
     arrived(consume, queue, {"a.csv": b"content"})
@@ -95,7 +95,7 @@ def test_an_answer_to_a_send_is_lost(network: Proxy, queue: Queue, consume: Cons
 def test_another_answer_is_lost(network: Proxy, queue: Queue, consume: Consume, operation: str) -> None:
     """C9. What was received and nobody heard of comes again; what is deleted already is deleted once more."""
     queue.send([announced(consume, "a.csv", b"content")])
-    network.lose = loses_one(operation)
+    network.fault = loses_one(operation)
     arrived(consume, queue, {"a.csv": b"content"})
     targets = [request.headers["X-Amz-Target"].partition(".")[2] for request in network.seen]
     assert targets.count(operation) > 1

@@ -42,8 +42,8 @@ from pipeline.ports import (
     TakenError,
 )
 from tests.contract import reach
-from tests.contract.proxy import Proxy, Request, one_answer, proxy
 from tests.fakes import FakeStore
+from tests.proxy import BROKEN, Fault, Proxy, Request, Script, one_answer, proxy
 from tests.servers import REGION, Server, make_bucket
 
 ROOT = Path(__file__).parents[2]
@@ -594,16 +594,11 @@ def test_an_abort_that_does_not_get_through_is_not_forgotten(moto_shelf: Served)
     """The upload is cancelled and the network is down: its record stays, and a later start aborts it."""
     with proxy(moto_shelf.server.port) as network:
         through = moto_shelf.over(network.endpoint)
-
-        def cut(request: Request) -> None:
-            if request.method == "DELETE":
-                raise ConnectionError
-
-        network.change = cut
+        network.fault = Script(("DELETE", "", itertools.repeat(BROKEN)))
         with pytest.raises(CancelledError):
             through.put("in/a", bytes(BIG), cancelled=after(2))
         assert (len(moto_shelf.multipart_uploads()), len(moto_shelf.journal)) == (1, 1)
-        network.change = lambda _request: None
+        network.fault = lambda _request: None
         assert through.store.abandon_uploads(0) == 1
     assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([], [])
 
@@ -613,13 +608,13 @@ def test_the_next_try_goes_on_where_the_network_broke(served: Served) -> None:
     data = os.urandom(BIG)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
-        network.change = _down_from_part(3, network)
+        network.fault = _down_from_part(3)
         with pytest.raises(LaterError):
             through.put("in/a", data)
         assert (len(served.multipart_uploads()), len(served.journal)) == (1, 1)
         there = _parts(served, "in/a")
         assert there
-        network.change = lambda _request: None
+        network.fault = lambda _request: None
         network.seen.clear()
         assert through.put("in/a", data).size == BIG
         assert _parts_sent(network) == set(range(1, 6)) - there
@@ -738,12 +733,8 @@ def _parts_sent(network: Proxy) -> set[int]:
     return {int(number.group(1)) for number in found if number}
 
 
-def _down_from_part(number: int, network: Proxy) -> Callable[[Request], None]:
-    def down(request: Request) -> None:
-        if re.search(rf"partNumber=[{number}-9]", request.path):
-            raise ConnectionError
-
-    return down
+def _down_from_part(number: int) -> Callable[[Request], Fault | None]:
+    return lambda request: BROKEN if re.search(rf"partNumber=[{number}-9]", request.path) else None
 
 
 def test_two_uploads_at_once_keep_apart(moto_shelf: Served) -> None:
@@ -764,11 +755,7 @@ def test_bytes_damaged_on_the_way_are_not_stored(
     served = _served(f"{name} {engine}", request, tmp_path)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
-
-        def damage(request: Request) -> None:
-            request.body = b"!" + request.body[1:]
-
-        network.change = damage
+        network.fault = lambda _request: Fault(flip_request=0)
         with pytest.raises(LaterError):
             through.put("in/a", bytes(size))
     assert served.store.look("in/a") is None
@@ -778,14 +765,7 @@ def test_a_lost_answer_reads_as_taken(served: Served) -> None:
     """A PUT whose answer was lost is tried again inside and finds its own object: TakenError, and look names it."""
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
-
-        def lose(request: Request) -> None:
-            if request.method == "PUT" and len([each for each in network.seen if each.method == "PUT"]) == 1:
-                served.put("in/a", b"mine")  # it arrived
-                raise ConnectionError
-
-        network.seen.clear()
-        network.change = lose
+        network.fault = Script(("PUT", "in/a", [Fault(lose=True)]))
         with pytest.raises(TakenError):
             through.put("in/a", b"mine")
         seen = through.store.look("in/a")
@@ -803,7 +783,7 @@ def test_a_store_that_ignores_the_condition_is_asked(
         def forget(request: Request) -> None:
             request.headers = {name: value for name, value in request.headers.items() if not name.startswith("If-")}
 
-        network.change = forget
+        network.fault = forget
         through = moto_shelf.over(network.endpoint)
         assert "ignores If-None-Match" in caplog.text
         first = through.put("in/a", b"first")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.throttle import Throttle
 from tests.conftest import Start
-from tests.contract.proxy import proxy
 from tests.integration.program import Launch, drop, files, wait_for
 from tests.integration.test_flow import folder, keys_of, left_in_queue
+from tests.proxy import Fault, Script, proxy
 from tests.servers import MotoServer, Server, make_bucket, ministack
 
 
@@ -79,11 +78,12 @@ def test_a_stop_gives_back_what_is_in_hand(tmp_path: Path, launch: Launch, minis
     keys |= keys_of(ministack_server)
     expected = drop(tmp_path / "here" / "state" / "Watch", {"big": os.urandom(1 << 20)})
     assert launch(tmp_path / "here", 1, "--once", **keys).ended(30) == 0
-    with contextlib.closing(Throttle(ministack_server.port, b"/big", 1000.0)) as line:
+    with proxy(ministack_server.port) as line:
+        line.fault = Script(("GET", "/big", itertools.repeat(Fault(rate=1000.0))))
         # Without a free place no poll is under way, to which the server, not knowing that it was cut, would give it.
         keys |= {"visibilitySeconds": 600, "shutdownSeconds": 1, "pollProcesses": 1, "downloadConcurrency": 1}
         stopped = launch(tmp_path / "there", 2, aws_endpoint_url_s3=line.endpoint, **keys)
-        wait_for(lambda: line.asked, explain=stopped.output)
+        wait_for(lambda: any("/big" in request.path for request in line.seen), explain=stopped.output)
         assert left_in_queue(ministack_server, name) == (0, 1)
         assert stopped.stopped() == 0
         assert left_in_queue(ministack_server, name) == (1, 0)
