@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60  # longer than a long poll of 20 s
+_SEND_SECONDS = 30
+"""The classic engine's: to connect, and for each 16 KiB that a slow line takes, which urllib3 does not tell apart."""
 _CLASSIC_THREADS = 32
 """Connections, and threads, that the classic engine uses at most: beyond, threads cost more than they bring."""
 _EMBEDDED_CREDENTIALS = ("embedded", "embedded")
@@ -128,7 +130,8 @@ class Aws:
     def _engine(self, client: Any, connections: int) -> Engine:
         bucket, extra = self.settings.aws_s3_bucket, self._extra()
         if self._is_classic():
-            return ClassicEngine(client, bucket, threads=min(connections, _CLASSIC_THREADS), extra=extra)
+            patient = self._s3_client(connect_timeout=_SEND_SECONDS)
+            return ClassicEngine(patient, bucket, threads=min(connections, _CLASSIC_THREADS), extra=extra)
         owner = self._owner()
         self._find_region()
         templates = {
@@ -229,10 +232,13 @@ class Aws:
 
     @cached_property
     def _s3(self) -> Any:
-        client = self._client("s3", **(_BY_PATH if _is_foreign(self._endpoint("s3")) else {}))
+        return self._s3_client()
+
+    def _s3_client(self, **special: Any) -> Any:
+        client = self._client("s3", **special, **(_BY_PATH if _is_foreign(self._endpoint("s3")) else {}))
         # The environment, or the shared configuration, may have named another store.
         by_path = client.meta.config.s3 == _BY_PATH["s3"] or not _is_foreign(client.meta.endpoint_url)
-        return client if by_path else self._client("s3", **_BY_PATH)
+        return client if by_path else self._client("s3", **special, **_BY_PATH)
 
     @cached_property
     def _sqs(self) -> Any:
@@ -240,8 +246,8 @@ class Aws:
         return self._client("sqs", parameter_validation=False)
 
     def _client(self, service: str, **special: Any) -> Any:
+        special = {"connect_timeout": _CONNECT_SECONDS, **special}
         config = Config(
-            connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
             tcp_keepalive=True,
