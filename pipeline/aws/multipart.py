@@ -94,6 +94,11 @@ class Multipart:
         oldest = time.time() - older_than
         return sum(map(self._abort, self._journal.cut_off(lambda it: self._is_here(it) and it.created <= oldest)))
 
+    def give_up(self, key: str) -> None:
+        """Abort what was cut off under a key that is taken: by another, or by its own completion, unheard."""
+        for noted in self._journal.cut_off(lambda it: self._is_here(it) and it.key == key):
+            self._abort(noted)
+
     @contextlib.contextmanager
     def _upload_of(self, wanted: Record, begin: Callable[[], str]) -> Iterator[tuple[Noted, bool]]:
         """The upload of this very drop that was cut off, or a new one; and whether it goes on."""

@@ -91,6 +91,8 @@ class S3Store:
             answer = self._multipart.upload(content, key, metadata, condition, cancelled)
             return _stored(key, content, metadata, answer)
         except TakenError as error:
+            if content.size >= MULTIPART_FROM:
+                self._multipart.give_up(key)
             if replaces is not None and self.look(key) is None:  # some stores answer this, too, with 412
                 raise MissingError(f"{error}; nothing is there any more") from error
             raise
