@@ -147,7 +147,7 @@ class Aws:
             self._session.get_credentials(),
             connections=connections,
             # As botocore itself looks for it.
-            verify=self._core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"),
+            authorities=self._core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE"),
         )
 
     def _find_region(self) -> None:

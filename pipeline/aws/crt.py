@@ -45,9 +45,9 @@ class CrtEngine:
         credentials: Any,
         *,
         connections: int,
-        verify: bool | str | None = True,
+        authorities: str | None = None,
     ) -> None:
-        """`templates`: of put_object, upload_part and get_object; `credentials`: botocore's; `verify`: as botocore."""
+        """`templates`: of put_object, upload_part, get_object; `credentials`: botocore's; `authorities`: see _tls."""
         self._put, self._part, self._get = (templates[name] for name in ("put_object", "upload_part", "get_object"))
         self._lock = threading.Lock()
         self._requests: dict[object, s3.S3Request | None] = {}
@@ -58,7 +58,7 @@ class CrtEngine:
             bootstrap=crt_io.ClientBootstrap(loops, crt_io.DefaultHostResolver(loops)),
             region=region,
             tls_mode=s3.S3RequestTlsMode.ENABLED if secure else s3.S3RequestTlsMode.DISABLED,
-            tls_connection_options=_tls(verify) if secure else None,
+            tls_connection_options=_tls(authorities) if secure else None,
             signing_config=s3.create_default_s3_signing_config(
                 region=region, credential_provider=_provider(credentials)
             ),
@@ -181,12 +181,8 @@ def _provider(credentials: Any) -> AwsCredentialsProvider:
     return AwsCredentialsProvider.new_delegate(current)
 
 
-def _tls(verify: bool | str | None) -> crt_io.TlsConnectionOptions:
-    """The certificates that botocore trusts."""
+def _tls(authorities: str | None) -> crt_io.TlsConnectionOptions:
+    """Trust the certificates in a file, or else those that botocore trusts; there is no way to trust any."""
     options = crt_io.TlsContextOptions()
-    if verify is False:
-        options.verify_peer = False
-    else:
-        authorities = verify if isinstance(verify, str) else get_cert_path(True)
-        options.override_default_trust_store_from_path(None, authorities)
+    options.override_default_trust_store_from_path(None, authorities or get_cert_path(True))
     return crt_io.ClientTlsContext(options).new_connection_options()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import http.server
-import ipaddress
 import os
 import socket
 import ssl
@@ -23,7 +22,15 @@ from aws_util import Aws
 from pipeline.aws.checksum import crc64nvme_of
 from pipeline.aws.crt import CrtEngine
 from pipeline.aws.engine import Put
-from pipeline.ports import CancelledError, Content, LaterError, PausedError, RelayError
+from pipeline.ports import (
+    EXIT_UNAVAILABLE,
+    CancelledError,
+    Content,
+    LaterError,
+    PausedError,
+    RelayError,
+    StartupError,
+)
 from tests.conftest import Start
 from tests.contract import reach
 from tests.proxy import one_answer, proxy
@@ -69,7 +76,7 @@ def test_a_proxy_makes_it_classic_and_says_so(tmp_path: Path, monkeypatch: pytes
 
 
 def test_credentials_are_asked_for_at_every_request(moto_server: MotoServer, tmp_path: Path) -> None:
-    """Those of a role change while the program runs; a session's token travels with them."""
+    """B12. Those of a role change while the program runs; a session's token travels with them."""
     make_bucket(moto_server, "renewed")
 
     class Renewing:
@@ -121,12 +128,12 @@ class Secure(NamedTuple):
 
 
 @pytest.fixture
-def secure(tmp_path: Path) -> Iterator[Secure]:
-    """An https server that takes every PUT, with a certificate of an authority nobody knows."""
+def secure(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Secure]:
+    """An https server that takes every PUT, its certificate of an authority nobody knows, for localhost or `param`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName(getattr(request, "param", "localhost"))]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -182,16 +189,29 @@ def secure(tmp_path: Path) -> Iterator[Secure]:
 
 @pytest.mark.parametrize("engine", ["crt", "classic"])
 def test_an_authority_of_ones_own(secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """AWS_CA_BUNDLE names it for both engines."""
+    """B15. AWS_CA_BUNDLE names it for both engines."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(secure.authority))
     there = f"https://localhost:{secure.port}"
     assert upload(reach.aws(tmp_path, there, KEYS, aws_transfer_client=engine), tmp_path).etag == "abc"
     assert secure.received == [b"12345"]
 
 
-def test_an_unknown_authority_gets_nothing(secure: Secure, tmp_path: Path) -> None:
-    """Not a byte. classic says at once what to do; crt hangs up only after a while, and tries again for minutes."""
+@pytest.mark.parametrize(
+    ("secure", "trusted"), [("localhost", False), ("elsewhere.example", True)], indirect=["secure"]
+)
+def test_who_is_not_known_gets_nothing(
+    secure: Secure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    """B15. An unknown authority, or another host's certificate: not a byte. The start is refused, and says what to do.
+
+    classic says it later, too; crt hangs up only after a while, and tries again for minutes.
+    """
+    if trusted:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(secure.authority))
     there = f"https://localhost:{secure.port}"
+    with pytest.raises(StartupError, match="AWS_CA_BUNDLE") as caught:
+        reach.aws(tmp_path, there, KEYS).check(sends=True)
+    assert caught.value.code == EXIT_UNAVAILABLE
     with pytest.raises(PausedError, match="AWS_CA_BUNDLE"):
         upload(reach.aws(tmp_path, there, KEYS, aws_transfer_client="classic"), tmp_path)
     store = reach.aws(tmp_path, there, KEYS, aws_transfer_client="crt").store(tmp_path / "j", 2, writes=False)
@@ -211,7 +231,7 @@ def test_an_unknown_authority_gets_nothing(secure: Secure, tmp_path: Path) -> No
     ids=["refused", "no such host"],
 )
 def test_nobody_there(tmp_path: Path, endpoint: str, kind: type[RelayError]) -> None:
-    """The whole side waits; the text names the key, the error and the settings to look at."""
+    """B2. The whole side waits; the text names the key, the error and the settings to look at."""
     with pytest.raises(kind, match=r"PUT s3://no-bucket/in/a: .*\(AWS_IO_\w+\); check that the endpoint is up"):
         upload(reach.aws(tmp_path, endpoint, KEYS, aws_transfer_client="crt"), tmp_path)
 

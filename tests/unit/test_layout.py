@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -201,6 +202,13 @@ def test_nothing_that_came_from_elsewhere_is_run(name: str) -> None:
     assert not depends(name, "runpy", "importlib.import_module")
     for call in [call for what, call in called if what == "importlib.import_module"]:
         assert isinstance(call.args[0], ast.Constant) or name == "pipeline/process.py", ast.unparse(call)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_turns_verification_off(name: str) -> None:
+    """B15. Certificates are always verified: no module speaks of what would leave that out, and no key asks for it."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.search(r"verify_peer|verify\s*=\s*False|CERT_NONE|check_hostname|unverified", text)
 
 
 def test_nothing_of_a_message_goes_from_process_to_process() -> None:
