@@ -6,7 +6,7 @@ from tests.chaos import hold
 
 
 def test_a_long_download_is_held(tmp_path: Path) -> None:
-    """C10. For more than twice the visibility: received once, shown to nobody, and others do not wait for it."""
+    """B21, C10. For more than twice the visibility: received once, shown to nobody, and others do not wait for it."""
     outcome = hold.run(tmp_path, seconds=26, visibility=10)
     assert outcome.violations == [], outcome.table()
     assert outcome.looks > 50

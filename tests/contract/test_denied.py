@@ -75,7 +75,7 @@ def _deny(network: Proxy, end: str, code: str = "AccessDenied", status: int = 40
 
 @pytest.mark.parametrize("size", [3, None])
 def test_one_object_that_may_not_be_read(guarded: Guarded, size: int | None) -> None:
-    """F15. Where another can be read it is this one's own trouble, and its text names it."""
+    """B18, F15. Where another can be read it is this one's own trouble, and its text names it."""
     guarded.deny("bad")
     assert isinstance(guarded.fails("in/bad", size=size), RefusedError), "nothing was read yet"
     assert guarded.shelf.get("in/good") == b"good"

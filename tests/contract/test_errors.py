@@ -93,7 +93,10 @@ def refused(code: str, status: int, message: str = "what AWS says") -> boto.Clie
     ],
 )
 def test_an_answer(code: str, status: int, kind: type[RelayError], advice: str) -> None:
-    """C12, C13. Code and status decide the kind; the text has what was tried, what came of it and the next step."""
+    """B1, B10, B11, B12, B13, B14, C12, C13. Code and status decide the kind.
+
+    The text has what was tried, what came of it and the next step.
+    """
     error = errors.translate(refused(code, status), WHAT)
     assert type(error) is kind
     for part in (WHAT, "what AWS says", f"({code}, HTTP {status}, request REQ1)", advice):
@@ -171,7 +174,7 @@ def test_a_text_is_one_line() -> None:
 
 
 def test_sqs_says_clock_by_the_code_of_a_secret() -> None:
-    """A signature that expired is a matter of the clock, not of the secret."""
+    """B13. A signature that expired is a matter of the clock, not of the secret."""
     error = refused("InvalidSignatureException", 403, "Signature expired: 2024 is now earlier than 2025")
     assert "clock" in str(errors.translate(error, WHAT))
     assert "aws_secret_key" not in str(errors.translate(error, WHAT))
@@ -202,7 +205,7 @@ def guarded(start: Start) -> MotoServer:
     ],
 )
 def test_what_a_policy_denies(guarded: MotoServer, tmp_path: Path, statement: dict[str, Any], parts: list[str]) -> None:
-    """check() ends with exit code 69, the AWS code, and the permission that is missing; no raw XML."""
+    """B11. check() ends with exit code 69, the AWS code, and the permission that is missing; no raw XML."""
     credentials = guarded.require_auth(statement)
     text = _startup_error(reach.aws(tmp_path, guarded.endpoint, credentials, "drops", "inbox"), EXIT_UNAVAILABLE)
     for part in parts:
@@ -214,7 +217,7 @@ def test_what_a_policy_denies(guarded: MotoServer, tmp_path: Path, statement: di
 @pytest.mark.parametrize("service", ["s3", "sqs"])
 @pytest.mark.parametrize("wrong", ["secret", "key"])
 def test_wrong_credentials(guarded: MotoServer, tmp_path: Path, wrong: str, service: str) -> None:
-    """A wrong secret or an unknown key is named as such by both services, and no permission is asked for."""
+    """B11. A wrong secret or an unknown key is named as such by both services, and no permission is asked for."""
     right = guarded.require_auth()
     bad = (
         right._replace(aws_secret_access_key="wr0ng") if wrong == "secret" else Credentials("AKIAUNKNOWN12345", "x1x2")
@@ -241,7 +244,7 @@ def test_head_says_why(guarded: MotoServer, tmp_path: Path) -> None:
 
 
 def test_head_denied_where_list_is_not(guarded: MotoServer, tmp_path: Path) -> None:
-    """Where LIST is allowed and the object is not, look() says that permissions are missing."""
+    """B18. Where LIST is allowed and the object is not, look() says that permissions are missing."""
     credentials = guarded.require_auth(LIST_ONLY)
     store = reach.aws(tmp_path, guarded.endpoint, credentials, "drops").store(tmp_path / "journal", 2, writes=False)
     with pytest.raises(PausedError, match=r"HEAD s3://drops/in/a: .*403.*permissions"):
@@ -249,7 +252,7 @@ def test_head_denied_where_list_is_not(guarded: MotoServer, tmp_path: Path) -> N
 
 
 def test_a_missing_bucket(moto_server: MotoServer, tmp_path: Path) -> None:
-    """It is named, with what to do, by check() and by the store."""
+    """B11. It is named, with what to do, by check() and by the store."""
     aws = reach.aws(tmp_path, moto_server.endpoint, moto_server.credentials, "not-there")
     text = _startup_error(aws, EXIT_UNAVAILABLE)
     assert "'not-there'" in text
@@ -269,7 +272,7 @@ def test_a_vanished_queue(moto_server: MotoServer, tmp_path: Path) -> None:
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    """A refused connection names the endpoint and what to check."""
+    """B2. A refused connection names the endpoint and what to check."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     text = _startup_error(reach.aws(tmp_path, f"http://127.0.0.1:{port}", Credentials("k3y", "s3cret")), 69)
@@ -304,7 +307,7 @@ def test_patience_has_its_limits(guarded: MotoServer, tmp_path: Path) -> None:
 
 
 def test_no_such_host(tmp_path: Path) -> None:
-    """A name that does not resolve reads as the endpoint's trouble."""
+    """B2. A name that does not resolve reads as the endpoint's trouble."""
     text = _startup_error(reach.aws(tmp_path, "http://nowhere.invalid", Credentials("k3y", "s3cret")), 69)
     assert "nowhere.invalid" in text
     assert "aws_endpoint_url" in text

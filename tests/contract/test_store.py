@@ -291,7 +291,7 @@ def test_a_small_download_is_of_the_size_that_was_said(served: Served, said: int
 
 @pytest.mark.parametrize("said", [3, PART_SIZE - 1, PART_SIZE + 1, BIG + 1])
 def test_no_more_of_a_download_comes_than_was_said(served: Served, said: int) -> None:
-    """An object of another size than was said is given up, after one small part at most; nothing is beyond that."""
+    """B17. An object of another size than was said is given up, after one small part at most."""
     served.put("in/a", bytes(BIG))
     path = served.folder / "arrived"
     with path.open("w+b") as file, pytest.raises(ChangedError, match=f"{BIG} bytes, not {said}"):
@@ -379,7 +379,7 @@ def _keep_versions(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("size", [5, BIG])
 def test_a_held_key_is_taken(shelf: Shelf, size: int) -> None:
-    """A second upload to a key is refused with TakenError, small or in parts, and the first object stays."""
+    """B10. A second upload to a key is refused with TakenError, small or in parts, and the first object stays."""
     shelf.put("in/a", b"first")
     with pytest.raises(TakenError):
         shelf.put("in/a", bytes(size))
@@ -541,7 +541,7 @@ def _script(*parts: str) -> list[str]:
 
 
 def test_a_killed_process_leaves_a_record(served: Served) -> None:
-    """Another process's upload stays while that lives, and is aborted, once, after it was killed."""
+    """B19. Another process's upload stays while that lives, and is aborted, once, after it was killed."""
     command = [*_script(_UPLOAD, _HANG_AFTER_ONE_PART), str(served.folder), str(BIG)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -591,7 +591,7 @@ def _left_behind(shelf: Served) -> str:
 
 
 def test_an_abort_that_does_not_get_through_is_not_forgotten(moto_shelf: Served) -> None:
-    """The upload is cancelled and the network is down: its record stays, and a later start aborts it."""
+    """B19. The upload is cancelled and the network is down: its record stays, and a later start aborts it."""
     with proxy(moto_shelf.server.port) as network:
         through = moto_shelf.over(network.endpoint)
         network.fault = Script(("DELETE", "", itertools.repeat(BROKEN)))
@@ -604,7 +604,7 @@ def test_an_abort_that_does_not_get_through_is_not_forgotten(moto_shelf: Served)
 
 
 def test_the_next_try_goes_on_where_the_network_broke(served: Served) -> None:
-    """An upload that broke stays noted, whatever the network; the next try sends only the parts that are not there."""
+    """B19. An upload that broke stays noted, whatever the network; the next try sends only what is not there."""
     data = os.urandom(BIG)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
@@ -690,7 +690,7 @@ def test_an_upload_elsewhere_is_left_alone(moto_shelf: Served) -> None:
 
 
 def test_an_upload_that_is_gone_is_begun_anew(moto_shelf: Served) -> None:
-    """Aborted by somebody else, or completed while its answer was lost: tried later, and then from the first part."""
+    """B9. Aborted by somebody, or completed while its answer was lost: tried later, and then from the first part."""
     _killed(moto_shelf)
     (upload,) = moto_shelf.multipart_uploads()
     moto_shelf.s3.abort_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/killed", UploadId=upload)
@@ -751,7 +751,7 @@ def test_two_uploads_at_once_keep_apart(moto_shelf: Served) -> None:
 def test_bytes_damaged_on_the_way_are_not_stored(
     engine: str, name: str, size: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """A server that compares checksums refuses damaged bytes; it is tried later (moto compares none)."""
+    """B7. A server that compares checksums refuses damaged bytes; it is tried later (moto compares none)."""
     served = _served(f"{name} {engine}", request, tmp_path)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
@@ -762,7 +762,7 @@ def test_bytes_damaged_on_the_way_are_not_stored(
 
 
 def test_a_lost_answer_reads_as_taken(served: Served) -> None:
-    """A PUT whose answer was lost is tried again inside and finds its own object: TakenError, and look names it."""
+    """B4. A PUT whose answer was lost is tried again inside and finds its own object: TakenError, and look names it."""
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
         network.fault = Script(("PUT", "in/a", [Fault(lose=True)]))
@@ -777,7 +777,7 @@ def test_a_lost_answer_reads_as_taken(served: Served) -> None:
 def test_a_store_that_ignores_the_condition_is_asked(
     moto_shelf: Served, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where If-None-Match is ignored this is found out and said, and HEAD before PUT keeps what a key holds."""
+    """B20. Where If-None-Match is ignored this is found out and said, and HEAD before PUT keeps what a key holds."""
     with proxy(moto_shelf.server.port) as network:
 
         def forget(request: Request) -> None:
@@ -796,7 +796,7 @@ def test_a_store_that_ignores_the_condition_is_asked(
 
 
 def test_a_store_that_knows_the_condition_is_not_asked(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    """A small upload is one request where the store honours If-None-Match."""
+    """B20. A small upload is one request where the store honours If-None-Match."""
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
         network.seen.clear()
@@ -853,7 +853,7 @@ HEAD = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: %d\r\n\r\n'
 @pytest.mark.parametrize("end", ["close", "reset", "silent"])
 @pytest.mark.parametrize("sent", [0, 10, 3_000_000])
 def test_a_download_that_breaks_off_is_tried_later(moto_shelf: Served, sent: int, end: str) -> None:
-    """A connection that closes, breaks or falls silent before all bytes came is LaterError, never a short file."""
+    """B5, B21. A connection that closes, breaks or falls silent before all bytes came: LaterError, no short file."""
     with one_answer(HEAD % 4_000_000 + bytes(sent), end) as endpoint:
         special = Config(read_timeout=1, retries={"total_max_attempts": 1})
         keys = moto_shelf.server.credentials._asdict()
@@ -867,7 +867,7 @@ def test_a_download_that_breaks_off_is_tried_later(moto_shelf: Served, sent: int
 
 
 def test_a_store_that_sends_without_end(moto_shelf: Served) -> None:
-    """More bytes than were asked for end the download, before any of them is written behind the others."""
+    """B17. More bytes than were asked for end the download, before any of them is written behind the others."""
     head = (
         b'HTTP/1.1 206 Partial Content\r\nETag: "e"\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 9000000\r\n\r\n'
     )

@@ -128,7 +128,7 @@ def test_both_forms_of_an_answer_are_one() -> None:
 
 
 def test_a_checksum_of_checksums_says_nothing_of_the_whole() -> None:
-    """Some stores answer it for an upload in parts."""
+    """B7. Some stores answer it for an upload in parts."""
     composite = [("ETag", '"a"'), ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA="), ("x-amz-checksum-type", "COMPOSITE")]
     assert Answer.of_headers(composite).crc64nvme is None
     assert Answer.of_botocore({"ChecksumCRC64NVME": "AA", "ChecksumType": "COMPOSITE"}).crc64nvme is None

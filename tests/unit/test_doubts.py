@@ -94,7 +94,7 @@ def test_what_others_are_not_refused_goes_back(consume: Consume, pauses: list[tu
 
 
 def test_while_all_are_refused_messages_are_held(consume: Consume) -> None:
-    """F15. None uses up its receive count; one after the other is tried, and all arrive once they may be read."""
+    """B18, F15. None uses up its receive count; one after the other is tried, and all arrive once they may be read."""
     consume.poller.close(1)
     consume.poller = consume.new_poller(17)
     consume.store.denies = lambda _key: True

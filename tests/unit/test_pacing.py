@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 @pytest.mark.parametrize("attempt", [0, 1, 5, 6, 7, 20, 21, 10**9])
 def test_delays_grow_to_their_cap(attempt: int) -> None:
-    """Between nothing and base · 2ⁿ, never above the cap, however many tries there were; and spread."""
+    """B1. Between nothing and base · 2ⁿ, never above the cap, however many tries there were; and spread."""
     bound = min(60.0, 0.5 * 2.0 ** min(attempt, 20))
     values = [delay(attempt) for _ in range(300)]
     assert all(0 <= value <= bound for value in values)
@@ -78,7 +78,7 @@ def test_success_makes_the_next_wait_short(clock: Clock) -> None:
 
 
 def test_one_log_line_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """A long outage does not fill the log, and its end is told."""
+    """B2. A long outage does not fill the log, and its end is told."""
     gate = Gate(base=1.0, cap=1.0)
     with caplog.at_level(logging.INFO):
         for _ in range(119):
@@ -106,7 +106,7 @@ def test_a_stop_wakes_who_waits() -> None:
 
 
 def test_troubles_of_single_files_are_one_line_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """The first at once, the rest as a number."""
+    """B1. The first at once, the rest as a number."""
     summary = pacing.Summary(logging.getLogger("troubles"))
     for number in range(200):
         summary.note(LookupError(f"number {number}"))

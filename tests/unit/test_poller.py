@@ -249,7 +249,7 @@ def test_several_records_in_one_message(consume: Consume) -> None:
 
 
 def test_a_missing_object_keeps_its_message(consume: Consume) -> None:
-    """It goes back with delay and is neither deleted nor buried; once the object is there it arrives."""
+    """B16. It goes back with delay and is neither deleted nor buried; once the object is there it arrives."""
     consume.queue.put("in/a.csv")
     for _ in range(5):
         consume.receive()
@@ -289,7 +289,7 @@ def test_a_lost_receipt_publishes_nothing(consume: Consume, how: str) -> None:
 
 
 def test_a_damaged_download_is_not_published(consume: Consume) -> None:
-    """F10. Bytes that differ from the checksum never get a name; the next download does."""
+    """B6, F10. Bytes that differ from the checksum never get a name; the next download does."""
     consume.announce("a.csv", b"content")
     damaged = [b"cOntent", b"conten", b"content!", b""]
 
@@ -666,7 +666,7 @@ def test_files_without_room_leave_places_for_others(consume: Consume, monkeypatc
 
 
 def test_larger_than_is_wanted_is_never_fetched(consume: Consume) -> None:
-    """The message goes to the dead letters before a byte comes."""
+    """B17. The message goes to the dead letters before a byte comes."""
 
     def take(_fd: int, size: int) -> None:
         raise NeverError(f"{size} is too much")
@@ -681,7 +681,7 @@ def test_larger_than_is_wanted_is_never_fetched(consume: Consume) -> None:
 
 @pytest.mark.parametrize("size", [1, 300_000])
 def test_an_object_that_another_program_replaced(consume: Consume, size: int) -> None:
-    """Its event speaks of a size that it no longer has: it comes as it is now, once for all its events."""
+    """B16. Its event speaks of a size that it no longer has: it comes as it is now, once for all its events."""
     for body in (b"first", b"x" * size):
         stored = consume.store.put("in/a", body)
         event = record("in/a")
@@ -713,7 +713,7 @@ def test_one_files_own_error_does_not_pause_the_others(consume: Consume, monkeyp
 
 @pytest.mark.parametrize("operation", ["download", "receive"])
 def test_a_pause_of_the_world_outside_loses_nothing(consume: Consume, operation: str) -> None:
-    """Credentials gone in the middle: messages in hand stay in hand, and all arrive."""
+    """B2, B11. Credentials gone in the middle: messages in hand stay in hand, and all arrive."""
     for number in range(5):
         consume.announce(f"f{number}", b"x")
     trouble = consume.store.trouble if operation == "download" else consume.queue.trouble

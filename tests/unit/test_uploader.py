@@ -180,7 +180,7 @@ def test_many_files_each_once(ingest: Ingest) -> None:
 
 
 def test_an_earlier_try_is_recognised(ingest: Ingest) -> None:
-    """412 by our own object, after a kill or a lost answer: no second object, and the drop is announced."""
+    """B4. 412 by our own object, after a kill or a lost answer: no second object, and the drop is announced."""
     path = ingest.drop("a.csv", b"content")
     ingest.store.trouble.lost_answers["upload"].append(LaterError("the answer was lost"))
     ingest.send(path)
@@ -190,7 +190,7 @@ def test_an_earlier_try_is_recognised(ingest: Ingest) -> None:
 
 
 def test_a_restart_after_the_put_recognises_it(ingest: Ingest) -> None:
-    """The id needs no memory: another process finds the object of the killed one to be its own."""
+    """B4. The id needs no memory: another process finds the object of the killed one to be its own."""
     path = ingest.drop("a.csv", b"content")
     ingest.queue.trouble.queued["send"].append(PausedError("killed here"))
     ingest.uploader.step_alone(path)
@@ -228,7 +228,7 @@ def test_an_earlier_try_with_other_extra_metadata_is_recognised(ingest: Ingest) 
 
 
 def test_another_drop_takes_the_next_version(ingest: Ingest) -> None:
-    """412 by another object: it stays, the file is renamed before its PUT and goes on under that name everywhere."""
+    """B10. 412 by another object: it stays, the file is renamed before its PUT and goes on under that name."""
     ingest.store.put("in/d/a.csv", b"theirs")
     ingest.store.put("in/d/a-Version-6.csv", b"theirs too")
     ingest.store.put("in/d/a-Version-9/x.csv", b"no version of it")
@@ -433,7 +433,7 @@ def test_a_lost_answer_of_the_queue_makes_a_duplicate_and_no_loss(ingest: Ingest
 
 @pytest.mark.parametrize("operation", ["upload", "send"])
 def test_a_pause_shuts_the_gate_for_all_and_loses_nothing(ingest: Ingest, operation: str) -> None:
-    """Credentials or network gone: every file waits where it is, and all go through afterwards, each once."""
+    """B2, B11. Credentials or network gone: every file waits where it is, and all go through afterwards, each once."""
     paths = [ingest.drop(f"f{number}", b"x%d" % number) for number in range(6)]
     trouble = ingest.store.trouble if operation == "upload" else ingest.queue.trouble
     trouble.queued[operation].extend([PausedError("no credentials")] * 5)
