@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,22 +106,19 @@ def test_a_queue_that_accepts_and_never_answers(
     """A10. After the time for an answer, here one second, the request is given up and made again."""
     monkeypatch.setattr(aws_util, "_READ_SECONDS", 1)
     queue = reach.aws(tmp_path, network.endpoint, strict_server.credentials, queue=f"q-{uuid.uuid4().hex}").queue()
-    over, hung = threading.Event(), list[str]()
+    hung: list[str] = []
 
-    def hang(request: Request) -> None:
+    def hang(request: Request) -> Fault | None:
         operation = request.headers.get("X-Amz-Target", "").partition(".")[2]
-        if operation in ("SendMessageBatch", "ReceiveMessage") and operation not in hung:
-            hung.append(operation)
-            over.wait()
-            raise ConnectionError
+        if operation not in ("SendMessageBatch", "ReceiveMessage") or operation in hung:
+            return None
+        hung.append(operation)
+        return Fault(cut_request=0, end="stall")
 
-    network.change = hang
-    try:
-        assert queue.send([Message("a", {})]) == [None]
-        (taken,) = receive(queue, 1)
-        assert (taken.body, hung) == ("a", ["SendMessageBatch", "ReceiveMessage"])
-    finally:
-        over.set()
+    network.fault = hang
+    assert queue.send([Message("a", {})]) == [None]
+    (taken,) = receive(queue, 1)
+    assert (taken.body, hung) == ("a", ["SendMessageBatch", "ReceiveMessage"])
 
 
 def test_a_message_that_wears_out(strict_server: Server, queue: Queue, consume: Consume) -> None:
