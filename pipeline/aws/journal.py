@@ -1,6 +1,7 @@
 """The multipart uploads under way: noted durably before their first part, so that they can go on, or be aborted.
 
 Each is a small file, locked by the process that uploads. A record nobody has locked is of an upload that was cut off.
+One without an id was written before S3 was asked for one: what was begun under its key since then is nobody else's.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ class Record:
     bucket: str
     key: str
     upload_id: str
+    """Empty where the process was killed before it could note what S3 had answered."""
     drop_id: str = ""
     crc64nvme: str = ""
     size: int = 0
@@ -72,6 +74,15 @@ class Journal:
                 raise
             fsync_path(self._folder)
             yield Noted(path, record)
+
+    def ids(self) -> set[str]:
+        """Of all uploads that are noted, in whose hands they may be."""
+        found = set()
+        for path in self._folder.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                record = _read(path.read_text(encoding="utf-8"))
+                found.add(record.upload_id if record else "")
+        return found
 
     def _create(self) -> tuple[TextIO, Path]:
         while True:

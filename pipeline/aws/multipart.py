@@ -16,12 +16,12 @@ from pipeline.aws.answers import Answer, read_beside_keys
 from pipeline.aws.body import body_of, part_size_of, ranges, refuse_changed
 from pipeline.aws.checksum import as_text, combine_crc64nvme, crc64nvme_value
 from pipeline.aws.engine import OWNER, Engine, Put
-from pipeline.aws.errors import client_status, code_of, translate, translated
+from pipeline.aws.errors import DENIED, client_status, code_of, translate, translated
 from pipeline.aws.journal import Journal, Noted, Record
 from pipeline.aws.window import Budget, Window
 from pipeline.drop import DROP_ID
 from pipeline.names import printable
-from pipeline.ports import CancelledError, ChangedError, Content, LaterError, NeverError, TakenError
+from pipeline.ports import CancelledError, ChangedError, Content, LaterError, NeverError, RelayError, TakenError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GONE, _REFUSED = "NoSuchUpload", 400
+_SKEW_SECONDS = 900
+"""By which S3 lets clocks differ."""
 _HOPELESS = (TakenError, NeverError, ChangedError, CancelledError)
 """After these nothing goes on with the parts that are there."""
 
@@ -114,18 +116,28 @@ class Multipart:
         """What was cut off of this very drop; whatever else was under this key, of this file before or another's."""
         records = self._journal.cut_off(lambda it: self._is_here(it) and it.key == wanted.key)
         for noted in held.enter_context(contextlib.closing(records)):
-            if wanted.drop_id and noted.record.is_of(wanted):
+            if wanted.drop_id and noted.record.upload_id and noted.record.is_of(wanted):
                 return noted
             self._abort(noted)
         return None
 
     def _begun(self, wanted: Record, begin: Callable[[], str], held: contextlib.ExitStack) -> Noted:
-        record = dataclasses.replace(wanted, upload_id=begin())
-        try:
-            return held.enter_context(self._journal.written(record))
-        except OSError:  # it could not be noted
-            self._abort_upload(record)
-            raise
+        """Noted twice: killed between S3's answer and its record, nobody would know that there is an upload."""
+        with self._journal.written(wanted) as intent:
+            try:
+                record = dataclasses.replace(wanted, upload_id=begin())
+            except RelayError as error:
+                if 0 < client_status(error) < 500:  # S3 has said that there is none
+                    intent.forget()
+                raise
+            try:
+                noted = held.enter_context(self._journal.written(record))
+            except OSError:  # it could not be noted
+                if self._abort_upload(record):
+                    intent.forget()
+                raise
+            intent.forget()
+            return noted
 
     def _create(self, content: Content, key: str, metadata: Mapping[str, str], what: str) -> str:
         with translated(what):
@@ -187,10 +199,27 @@ class Multipart:
 
     def _abort(self, noted: Noted) -> bool:
         """Whether the upload is gone: aborted now or before, or completed. One that is not stays noted."""
-        gone = self._abort_upload(noted.record)
+        record = noted.record
+        gone = self._abort_upload(record) if record.upload_id else self._abort_unnoted(record)
         if gone:
             noted.forget()
         return gone
+
+    def _abort_unnoted(self, intent: Record) -> bool:
+        """Abort what was begun under a key since then and is in no record; whether nothing is left to be done."""
+        try:
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=intent.key, **self._owner
+            )
+            begun = [cast(Any, upload) for page in pages for upload in page.get("Uploads", [])]
+        except (ClientError, BotoCoreError) as error:
+            problem = translate(error, f"look for the multipart upload of s3://{self._bucket}/{printable(intent.key)}")
+            log.warning("a multipart upload may be left: %s", problem)
+            return code_of(error) in DENIED  # it will not be allowed the next time
+        known = self._journal.ids()
+        ours = [upload for upload in begun if _is_since(upload, intent) and upload["UploadId"] not in known]
+        found = [dataclasses.replace(intent, upload_id=upload["UploadId"]) for upload in ours]
+        return not [record for record in found if not self._abort_upload(record)]
 
     def _abort_upload(self, record: Record) -> bool:
         try:
@@ -204,6 +233,12 @@ class Multipart:
             log.warning("a multipart upload stays for now: %s", problem)
             return False
         return True
+
+
+def _is_since(upload: Mapping[str, Any], intent: Record) -> bool:
+    """Whether an upload is of the key itself, and as young as the intent; not every store says when it began."""
+    begun = upload["Initiated"].timestamp() if "Initiated" in upload else intent.created
+    return bool(upload["Key"] == intent.key and begun >= intent.created - _SKEW_SECONDS)
 
 
 def _sent_before(put: Put, there: Mapping[str, Any] | None) -> Future[Answer] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import itertools
 import os
@@ -29,6 +30,7 @@ from aws_util import Aws
 from pipeline.aws.body import PART_LIMIT, PART_SIZE, ranges
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.aws.classic import ClassicEngine
+from pipeline.aws.journal import Journal, Record
 from pipeline.aws.store import MULTIPART_FROM, S3Store
 from pipeline.ports import (
     CancelledError,
@@ -572,6 +574,55 @@ def test_a_record_of_what_is_gone_goes(moto_shelf: Served) -> None:
     (moto_shelf.folder / "journal" / "torn.new").write_text('{"bucket": ')
     moto_shelf.store.abandon_uploads(0)
     assert moto_shelf.journal == []
+
+
+def test_an_upload_that_was_never_noted_is_aborted(seaweed_shelf: Served) -> None:
+    """Killed between S3's answer and its record: the next upload of the key finds it, and touches no other.
+
+    moto says of every upload that it began in 2010.
+    """
+    bucket, keys = seaweed_shelf.store.bucket, ("in/killed", "in/killed-2", "in/killed")
+    ids = [seaweed_shelf.s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in keys]
+    journal = Journal(seaweed_shelf.folder / "journal")
+    intent = Record(bucket, "in/killed", "", endpoint=seaweed_shelf.server.endpoint, created=time.time())
+    with journal.written(intent):
+        pass
+    with journal.written(dataclasses.replace(intent, upload_id=ids[2])):  # in somebody's hands
+        _put_killed(seaweed_shelf, bytes(BIG))
+        assert (sorted(seaweed_shelf.multipart_uploads()), len(seaweed_shelf.journal)) == (sorted(ids[1:]), 1)
+
+
+def test_an_upload_of_before_is_not_taken_for_ours(moto_shelf: Served) -> None:
+    """What was under way under the key long before is another's."""
+    theirs = moto_shelf.s3.create_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/killed")["UploadId"]
+    intent = Record(moto_shelf.store.bucket, "in/killed", "", created=time.time() + 3600)
+    with Journal(moto_shelf.folder / "journal").written(intent):
+        pass
+    _put_killed(moto_shelf, bytes(BIG))
+    assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([theirs], [])
+
+
+def test_an_upload_whose_beginning_was_not_answered_is_aborted(seaweed_shelf: Served) -> None:
+    """S3 began it, perhaps several times, and nobody was told its id."""
+    with proxy(seaweed_shelf.server.port) as network:
+        through = seaweed_shelf.over(network.endpoint)
+        network.lose = lambda request: request.method == "POST"
+        with pytest.raises(LaterError):
+            _put_killed(through, bytes(BIG))
+        assert seaweed_shelf.multipart_uploads()
+        network.lose = lambda _request: False
+        _put_killed(through, bytes(BIG))
+    assert (seaweed_shelf.multipart_uploads(), seaweed_shelf.journal) == ([], [])
+
+
+def test_a_refusal_leaves_no_record(moto_shelf: Served) -> None:
+    """S3 has said that it began nothing."""
+    with proxy(moto_shelf.server.port) as network:
+        through = moto_shelf.over(network.endpoint)
+        network.refuse = lambda request: ("AccessDenied", 403) if request.method == "POST" else None
+        with pytest.raises(PausedError):
+            _put_killed(through, bytes(BIG))
+    assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([], [])
 
 
 def _served_beside(shelf: Served) -> Served:
