@@ -77,12 +77,26 @@ class Landing:
         self._strays.settle()
         while True:
             fd, temp = kernel.create_hidden(self.incoming.fd, _FILE_MODE)  # nobody else can look into this folder
-            if try_lock(fd) and (status := os.fstat(fd)).st_nlink:
-                if stat.S_IMODE(status.st_mode) != _FILE_MODE:
-                    os.fchmod(fd, _FILE_MODE)
-                return Arrival(fd, temp)
-            os.close(fd)  # another process that just started took it for a stray
-            self._unlink(temp)
+            try:
+                if self._is_ours(fd):
+                    return Arrival(fd, temp)
+            except OSError:
+                self._put_away(fd, temp)
+                raise
+            self._put_away(fd, temp)  # another process that just started took it for a stray
+
+    @staticmethod
+    def _is_ours(fd: int) -> bool:
+        """Whether nobody else has a new file, which has its mode then."""
+        if not try_lock(fd) or not (status := os.fstat(fd)).st_nlink:
+            return False
+        if stat.S_IMODE(status.st_mode) != _FILE_MODE:
+            os.fchmod(fd, _FILE_MODE)
+        return True
+
+    def _put_away(self, fd: int, temp: str) -> None:
+        os.close(fd)
+        self._unlink(temp)
 
     def discard(self, arrival: Arrival) -> None:
         """Give the descriptor back and remove what has no name, unless the ledger promises to publish it."""

@@ -514,3 +514,18 @@ def test_a_folder_that_a_killed_process_made_is_durable_before_it_is_noted(
     machine.landing.recover()
     assert machine.state("drop") == "delivered"
     assert synced == folders
+
+
+def test_a_file_that_cannot_be_locked_is_not_left(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for no message, and the next start is far away."""
+    monkeypatch.setattr("pipeline.landing.try_lock", fails(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        machine.landing.open_arrival()
+    assert os.listdir(machine.landing.incoming.fd) == []
+
+
+def fails(number: int) -> Callable[[int], bool]:
+    def fail(_fd: int) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    return fail
