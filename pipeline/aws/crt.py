@@ -7,6 +7,7 @@ It tries again by itself, five times: that a connection is refused is known afte
 nothing or has a certificate nobody knows after minutes.
 """
 
+import functools
 import io
 import threading
 from collections.abc import Callable, Iterable
@@ -29,6 +30,8 @@ _EVENT_LOOPS = 1
 """Threads that do the network's work; two gained nothing where they share the interpreter's lock."""
 _TARGET_GBPS = 10.0
 """The runtime's own default; the number of connections, which it would derive from this, is given."""
+_TRIAL_SECONDS = 15.0
+"""What a thread that runs needs a hundredth of a second for."""
 _CLOSE_SECONDS = 5.0
 """For which closing waits for the runtime's threads."""
 
@@ -54,7 +57,8 @@ class CrtEngine:
         self._cancelled = False
         loops = crt_io.EventLoopGroup(_EVENT_LOOPS)
         secure = self._put.scheme == "https"
-        self._client = s3.S3Client(
+        make = functools.partial(
+            s3.S3Client,
             bootstrap=crt_io.ClientBootstrap(loops, crt_io.DefaultHostResolver(loops)),
             region=region,
             tls_mode=s3.S3RequestTlsMode.ENABLED if secure else s3.S3RequestTlsMode.DISABLED,
@@ -65,6 +69,8 @@ class CrtEngine:
             throughput_target_gbps=_TARGET_GBPS,
             max_active_connections_override=connections,
         )
+        _refuse_dead(make)
+        self._client = make()
 
     def put(self, put: Put) -> Future[Answer]:
         """See engine.Engine."""
@@ -155,6 +161,13 @@ class CrtEngine:
         if cancelled:
             made.cancel()
         return future
+
+
+def _refuse_dead(make: Callable[[], Any]) -> None:
+    """OSError if the runtime's thread could not begin to work, of which it says nothing: requests would never end."""
+    ended = make().shutdown_event  # what nobody holds is shut down by that thread
+    if not ended.wait(_TRIAL_SECONDS):
+        raise OSError("the runtime's event loop does not run; this process has to begin anew")
 
 
 def _settle(future: Future[Answer], headers: list[tuple[str, str]], error: Exception | None) -> None:

@@ -11,14 +11,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from awscrt import s3  # type: ignore[import-untyped]  # it ships no types
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from aws_util import Aws
+from pipeline.aws import crt
 from pipeline.aws.checksum import crc64nvme_of
 from pipeline.aws.crt import CrtEngine
 from pipeline.aws.engine import Put
@@ -258,3 +261,11 @@ def test_a_transfer_that_hangs_can_be_cancelled(tmp_path: Path, monkeypatch: pyt
                 future.result(DEADLINE)
             assert time.monotonic() - started < 5
         store.close()
+
+
+def test_an_event_loop_that_does_not_run_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime says nothing of it, and no request would ever end; a process that begins anew has another one."""
+    monkeypatch.setattr(crt, "_TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(s3, "S3Client", lambda **_: SimpleNamespace(shutdown_event=threading.Event()))
+    with pytest.raises(OSError, match="event loop"):
+        reach.aws(tmp_path, "http://127.0.0.1:9", KEYS).store(tmp_path / "journal", 2, writes=False)
