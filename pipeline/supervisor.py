@@ -62,16 +62,30 @@ class Supervisor:
                     break
                 self._stop_phase(current)
         finally:
-            if self._signals:
-                patience = max(self._patience(running) for running in self._running)
-                log.info("stopping: up to %g s for what is under way; once more to stop now", patience)
-            self._stop_phase([running for running in self._running if running not in self._services])
-            self._stop(self._services)
-            self._fail_unfinished(phases)
-            signal.set_wakeup_fd(-1)
-            self._wake_reader.close()
-            self._wake_writer.close()
+            try:
+                self._end(phases)
+            except BaseException:
+                self._kill_all()  # else the interpreter, on its way out, waits for them for ever
+                raise
+            finally:
+                signal.set_wakeup_fd(-1)
+                self._wake_reader.close()
+                self._wake_writer.close()
         return self._code
+
+    def _end(self, phases: Sequence[Sequence[Side]]) -> None:
+        """Stop whatever still runs."""
+        if self._signals:
+            patience = max(self._patience(running) for running in self._running)
+            log.info("stopping: up to %g s for what is under way; once more to stop now", patience)
+        self._stop_phase([running for running in self._running if running not in self._services])
+        self._stop(self._services)
+        self._fail_unfinished(phases)
+
+    def _kill_all(self) -> None:
+        children = [child for running in self._running for child in running.children]
+        for child in [*children, *(child for child, _ in self._draining)]:
+            child.process.kill()
 
     def _fail_unfinished(self, phases: Sequence[Sequence[Side]]) -> None:
         """Where a failure is the program's, so is an end before the end."""

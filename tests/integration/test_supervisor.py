@@ -1,6 +1,8 @@
 """The supervisor with small children of its own: real processes, nothing of the program."""
 
+import errno
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -108,6 +110,26 @@ def test_a_child_that_is_not_understood_is_replaced(tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.WARNING):
         assert Supervisor(1.0).run([], [[side("one", write_rubbish, str(tmp_path / "marker"))]]) == 0
     assert any("not understood" in record.getMessage() for record in caplog.records)
+
+
+def wait_for_nothing(_link: Link) -> None:
+    """A child that does not end."""
+    signal.pause()
+
+
+def test_an_error_while_it_stops_leaves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the interpreter would wait for them, on its way out, and never end."""
+
+    def fail(*_values: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Supervisor, "_turn", fail)
+    monkeypatch.setattr(Supervisor, "_drain", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        Supervisor(60.0).run([], [[side("one", wait_for_nothing)]])
+    for child in multiprocessing.active_children():  # those that were reaped by now have ended
+        child.join(DEADLINE)
+        assert child.exitcode == -signal.SIGKILL
 
 
 def test_reports_of_many_threads_arrive_whole() -> None:
