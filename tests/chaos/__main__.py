@@ -1,6 +1,7 @@
 """The proofs that are too long for every run of the tests: see `python -m tests.chaos --help`."""
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -11,6 +12,8 @@ from typing import Protocol
 from tests.chaos import (
     consumers,
     crash_states,
+    crash_target,
+    crashpoints,
     explore,
     flood,
     flow,
@@ -22,6 +25,7 @@ from tests.chaos import (
     mutants,
     planted,
     powerloss,
+    seccomp,
 )
 from tests.chaos.cast import Plan
 from tests.chaos.endpoints import SERVERS
@@ -36,7 +40,9 @@ from tests.chaos.soak.plan import Plan as SoakPlan
 class Outcome(Protocol):
     """What every proof ends with."""
 
-    violations: list[str]
+    @property
+    def violations(self) -> list[str]:
+        """None, or the proof has failed."""
 
     def table(self) -> str:
         """For a person and for the log."""
@@ -90,7 +96,20 @@ def main() -> int:
     power.add_argument("--replay", type=Path, help="a state that a run saved, once more")
     everything = proofs.add_parser("soak", help="everything at once: all faults of processes, network and servers")
     _add_soak(everything)
-    for proof in (storm, calm, self_feeding, taking, crowd, deluge, patience, machine, order, power, everything):
+    points = proofs.add_parser("crashpoints", help="kill, or fail, every process at every one of its system calls")
+    points.add_argument("--all", action="store_const", const=0, dest="sample", default=200, help="every point")
+    points.add_argument("--sample", type=int, help="so many of them (200)")
+    points.add_argument("--role", choices=crash_target.ROLES, action="append", help="default: all")
+    points.add_argument("--fault", choices=crash_target.FAULTS, action="append", help="default: all")
+    points.add_argument("--point", action="append", default=[], help="this one, as it was printed")
+    points.add_argument("--minutes", type=float, default=0.0, help="begin no other point after so long")
+    points.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    points.add_argument("--report", type=Path, help="write the result of each point to this file, as JSON")
+    points.add_argument("--mutant", choices=mutants.IN_CRASHPOINTS, help="a broken program, which must be caught")
+    for proof in (
+        *(storm, calm, self_feeding, taking, crowd, deluge, patience),
+        *(machine, order, power, everything, points),
+    ):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
@@ -207,8 +226,25 @@ def _powerloss(_folder: Path, options: argparse.Namespace) -> Outcome:
     return outcome
 
 
+def _crashpoints(folder: Path, options: argparse.Namespace) -> crashpoints.Outcome:
+    if problem := seccomp.missing():
+        sys.exit(f"crashpoints: {problem}")
+    roles, faults = options.role or crash_target.ROLES, options.fault or crash_target.FAULTS
+    plan = crashpoints.Plan(roles, faults, options.sample, options.seed, options.jobs, options.minutes, options.point)
+    again = "python -m tests.chaos crashpoints" + (f" --mutant {options.mutant}" if options.mutant else "")
+    words = [f"--role={role}" for role in options.role or ()] + [f"--fault={fault}" for fault in options.fault or ()]
+    size = f"--sample {plan.sample} --seed {plan.seed}" if plan.sample else "--all"
+    print("replay:", again, size, *words, flush=True)
+    code = mutants.make(options.mutant, folder) if options.mutant else ROOT
+    outcome = crashpoints.run(plan, code, folder=options.keep, replay=again)
+    if options.report:
+        outcome.write(options.report)
+    return outcome
+
+
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "consumers": _consumers,
+    "crashpoints": _crashpoints,
     "flood": _flood,
     "flow": _flow,
     "hold": _hold,

@@ -72,6 +72,8 @@ IN_CONSUMERS = ("delete-first", "no-ledger")
 """Those that show when messages come twice and consumers are killed."""
 IN_SOAK = ("delete-first", "move-before-send", "no-ledger", "no-lock", "replacing-claim")
 """Those that show when everything happens at once."""
+IN_CRASHPOINTS = ("delete-first", "move-before-send")
+"""Those that show in the one file that is in hand when its process is killed."""
 IN_MACHINE = (
     "any-object-is-ours",
     "move-before-send",
