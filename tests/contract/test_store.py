@@ -45,7 +45,7 @@ from pipeline.ports import (
 )
 from tests.contract import reach
 from tests.fakes import FakeStore
-from tests.proxy import BROKEN, Fault, Proxy, Request, Script, one_answer, proxy
+from tests.proxy import BROKEN, Fault, Proxy, Request, Script, error, one_answer, proxy
 from tests.servers import REGION, Server, make_bucket
 
 ROOT = Path(__file__).parents[2]
@@ -606,11 +606,11 @@ def test_an_upload_whose_beginning_was_not_answered_is_aborted(seaweed_shelf: Se
     """S3 began it, perhaps several times, and nobody was told its id."""
     with proxy(seaweed_shelf.server.port) as network:
         through = seaweed_shelf.over(network.endpoint)
-        network.lose = lambda request: request.method == "POST"
+        network.fault = lambda request: Fault(lose=True) if request.method == "POST" else None
         with pytest.raises(LaterError):
             _put_killed(through, bytes(BIG))
         assert seaweed_shelf.multipart_uploads()
-        network.lose = lambda _request: False
+        network.fault = lambda _request: None
         _put_killed(through, bytes(BIG))
     assert (seaweed_shelf.multipart_uploads(), seaweed_shelf.journal) == ([], [])
 
@@ -619,7 +619,7 @@ def test_a_refusal_leaves_no_record(moto_shelf: Served) -> None:
     """S3 has said that it began nothing."""
     with proxy(moto_shelf.server.port) as network:
         through = moto_shelf.over(network.endpoint)
-        network.refuse = lambda request: ("AccessDenied", 403) if request.method == "POST" else None
+        network.fault = lambda request: error(403, "AccessDenied") if request.method == "POST" else None
         with pytest.raises(PausedError):
             _put_killed(through, bytes(BIG))
     assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([], [])
@@ -679,10 +679,10 @@ def test_a_key_that_no_xml_may_hold(engine: str, request: pytest.FixtureRequest,
     served, key, data = _served(f"strict {engine}", request, tmp_path), "in/control-\x0b", os.urandom(BIG)
     with proxy(served.server.port) as network:
         through = served.over(network.endpoint)
-        network.change = _down_from_part(3, network)
+        network.fault = _down_from_part(3)
         with pytest.raises(LaterError):
             through.put(key, data)
-        network.change = lambda _request: None
+        network.fault = lambda _request: None
         assert through.put(key, data).size == BIG
     assert served.get(key) == data
     assert (served.multipart_uploads(), served.journal) == ([], [])
