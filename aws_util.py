@@ -105,7 +105,7 @@ class Aws:
             return "none needed"
         try:
             credentials = self._session.get_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, ValueError) as error:  # ValueError: credential_process wrote what cannot be read
             raise StartupError(describe(error, "find credentials")) from error
         if credentials is None:
             raise StartupError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,7 @@ def test_one_code_for_three_things(message: str, kind: type[RelayError]) -> None
         (boto.ProxyConnectionError(proxy_url="http://p"), PausedError, ""),
         (boto.NoCredentialsError(), PausedError, "aws_access_key_id"),
         (boto.CredentialRetrievalError(provider="sso", error_msg="no"), PausedError, "aws_access_key_id"),
+        (json.JSONDecodeError("Expecting value", "secret", 0), PausedError, "credential_process"),
         (boto.TokenRetrievalError(provider="sso", error_msg="no"), PausedError, "renew"),
         (boto.UnauthorizedSSOTokenError(), PausedError, "renew"),
         (boto.InvalidRegionError(region_name="a b"), PausedError, "aws_region"),
@@ -319,6 +321,20 @@ def test_no_credentials(moto_server: MotoServer, tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="aws_access_key_id"):
         aws.describe_credentials()
     assert "set aws_access_key_id" in _startup_error(aws, EXIT_UNAVAILABLE)
+
+
+@pytest.mark.parametrize("written", ["nonsense", '{"Version": 1, "AccessKeyId": "a", "Expiration": "tomorrow", ...}'])
+def test_credentials_that_cannot_be_read(
+    written: str, moto_server: MotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is to give credentials writes something else."""
+    written = written.replace("...", '"SecretAccessKey": "s", "SessionToken": "t"')
+    (tmp_path / "written").write_text(written)
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'written'}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    aws = reach.aws(tmp_path, moto_server.endpoint, None, "drops")
+    with pytest.raises(StartupError, match="credential_process"):
+        aws.describe_credentials()
 
 
 def test_an_unknown_profile(moto_server: MotoServer, tmp_path: Path) -> None:
