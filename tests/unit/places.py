@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -65,6 +66,30 @@ def note_fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(os, "fsync", fsync)
     return synced
+
+
+def note_effects(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
+    """What is made durable, made, moved or removed below a folder from now on, in order: `fsync d`, `unlink d/a`."""
+    done: list[str] = []
+
+    def place(fd: int, name: str = "") -> str:
+        return os.path.relpath(os.path.join(os.readlink(f"/proc/self/fd/{fd}"), name), root)
+
+    def note(module: Any, name: str, where: Callable[..., str]) -> None:
+        original = getattr(module, name)
+
+        def call(*values: Any, **more: Any) -> Any:
+            done.append(f"{name} {where(*values, **more)}")
+            return original(*values, **more)
+
+        monkeypatch.setattr(module, name, call)
+
+    note(os, "fsync", place)
+    note(os, "mkdir", lambda name, _mode=0, *, dir_fd: place(dir_fd, name))
+    note(os, "unlink", lambda name, *, dir_fd: place(dir_fd, name))
+    note(os, "link", lambda _source, name, *, dst_dir_fd, **_: place(dst_dir_fd, name))
+    note(kernel, "_renameat2", lambda _source_fd, _source, target_fd, name: place(target_fd, name))
+    return done
 
 
 def another_file_system(path: Path) -> str | None:

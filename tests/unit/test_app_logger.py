@@ -86,3 +86,23 @@ def test_a_stop_inside_a_callback_is_no_error(caplog: pytest.LogCaptureFixture) 
         app_logger._log_uncaught(Stop, Stop(), None)
         app_logger._log_uncaught(KeyError, KeyError("x"), None)
     assert [record.levelname for record in caplog.records] == ["DEBUG", "CRITICAL"]
+
+
+@pytest.mark.parametrize("name", ["botocore.auth", "boto3.session", "urllib3.connectionpool", "s3transfer.futures"])
+def test_the_libraries_that_know_secrets_tell_no_details(tmp_path: Path, name: str) -> None:
+    """botocore's include the token of a session; nor where logging.conf asks for every detail there is."""
+    config, log = tmp_path / "logging.conf", tmp_path / "relay.log"
+    shipped = (ROOT / "logging.conf").read_text()
+    config.write_text(shipped.replace("level=INFO", "level=DEBUG"))
+    assert config.read_text() != shipped
+    code = (
+        "import logging, sys, app_logger; from pathlib import Path\n"
+        "app_logger.configure(Path(sys.argv[1]), Path(sys.argv[2]), 'main')\n"
+        "logging.getLogger(sys.argv[3]).debug('the secret')\n"
+        "logging.getLogger('another').debug('hello')"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(config), str(log), name], cwd=ROOT, timeout=30, check=True, capture_output=True
+    )
+    assert "hello" in log.read_text()
+    assert "the secret" not in log.read_text()

@@ -12,6 +12,7 @@ import pytest
 from pipeline import kernel
 from pipeline.aws import journal as journal_module
 from pipeline.aws.journal import Journal, Record
+from tests.unit.places import note_effects
 
 RECORD = Record("bucket", "in/a", "upload-1", "drop", "crc", 40_000_000, 8 * 1024 * 1024, "http://here", 1000.0)
 
@@ -108,3 +109,13 @@ def test_only_the_same_goes_on(field: str) -> None:
     assert RECORD.is_of(other)
     value = getattr(other, field)
     assert not RECORD.is_of(dataclasses.replace(other, **{field: value + (1 if isinstance(value, int) else "x")}))
+
+
+def test_a_record_is_durable_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content, then name, both before the first part: parts that nobody knows of would be kept, and paid, for ever."""
+    journal = Journal(tmp_path)
+    done = note_effects(monkeypatch, tmp_path)
+    with journal.written(RECORD):
+        (name,) = os.listdir(tmp_path)
+        assert done == [f"fsync {Path(name).with_suffix('.new')}", "fsync ."]
+        assert name.endswith(".json")

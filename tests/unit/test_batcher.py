@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -41,6 +42,22 @@ def test_each_item_has_its_own_outcome() -> None:
         else:
             assert future.result(0) == item * 2
     assert sorted(item for batch in flush.batches for item in batch) == list(range(95, 140))
+
+
+def test_a_close_flushes_what_was_submitted() -> None:
+    """Also what waited behind a batch under way."""
+    flush = Flushes()
+    flush.go.clear()
+    batcher: Batcher[int, int] = Batcher(flush, 2, 60.0)
+    futures = [batcher.submit(item) for item in range(5)]
+    assert flush.entered.acquire(timeout=DEADLINE)
+    closing = threading.Thread(target=batcher.close, daemon=True)
+    closing.start()
+    while not batcher._closed:
+        time.sleep(0.001)
+    flush.go.set()
+    closing.join(DEADLINE)
+    assert [future.result(0) for future in futures] == [0, 2, 4, 6, 8]
 
 
 def test_batches_are_filled_and_never_overfilled() -> None:

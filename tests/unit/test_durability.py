@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -149,6 +150,27 @@ def test_the_real_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: S
     assert synced == []
     assert errors[:-1] == [None] * 41
     assert isinstance(errors[-1], OSError)
+    for fd in fds:
+        os.close(fd)
+
+
+def test_the_real_call_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
+    """Once for a batch; its error is no success."""
+    if not facilities_of("kernel", tmp_path).together:
+        pytest.skip("this file system has no call for many files")
+    asked: list[int] = []
+
+    def syncfs(fd: int) -> int:
+        asked.append(fd)
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    fds = [os.open(write(tmp_path / f"{number}"), os.O_RDONLY) for number in range(40)]
+    monkeypatch.setattr(durability, "_syncfs", syncfs)
+    synced = note_fsyncs(monkeypatch)
+    assert start(Durability(together=True)).sync(fds) == [None] * 40
+    assert len(asked) == 1
+    assert len(synced) == 40
     for fd in fds:
         os.close(fd)
 

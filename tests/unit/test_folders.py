@@ -18,7 +18,7 @@ from pipeline.folders import Folder
 from pipeline.kernel import Facilities, is_being_written, probe, rename_noreplace, try_lock
 from pipeline.listing import walk
 from pipeline.moves import move
-from tests.unit.places import PORTABLE, make, tree, write
+from tests.unit.places import PORTABLE, make, note_effects, tree, write
 
 KINDS = ["kernel", "portable"]
 
@@ -378,6 +378,64 @@ def test_what_is_taken_at_once_was_moved(tmp_path: Path, monkeypatch: pytest.Mon
     rename_noreplace(fd, "a", fd, "b", PORTABLE)
     os.close(fd)
     assert tree(tmp_path) == {"theirs": b"content"} | ({"b": "-> elsewhere"} if then == "replaced" else {})
+
+
+def test_a_file_system_that_ignores_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where renameat2 replaces all the same it is not used, and nothing of the trial stays."""
+
+    def replace_it(source_fd: int, source: str, target_fd: int, target: str) -> None:
+        os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+
+    monkeypatch.setattr(kernel, "_renameat2", replace_it)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    assert not probe(fd).noreplace
+    assert os.listdir(tmp_path) == []
+    os.close(fd)
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_a_link_is_durable_before_the_unlink(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_before: bool
+) -> None:
+    """Else a power cut may keep the unlink and forget the link; whoever made that, this process or one before."""
+    one, two = make(tmp_path, "one", "portable"), make(tmp_path, "two", "portable")
+    write(one.path / "a")
+    if made_before:
+        os.link(one.path / "a", two.path / "a")
+    done = note_effects(monkeypatch, tmp_path)
+    assert move(one, "a", two, "a") == "a"
+    assert done == ["link two/a"] * (not made_before) + ["fsync two", "unlink one/a"]
+
+
+def test_a_new_folder_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name in the folder above, before anything is put into it."""
+    top = make(tmp_path, "top", "kernel", durable=True)
+    done = note_effects(monkeypatch, tmp_path)
+    with top.made_parent("d/e/a"):
+        pass
+    assert done == ["mkdir top/d", "fsync top", "mkdir top/d/e", "fsync top/d"]
+
+
+def test_folders_are_not_everybodys(tmp_path: Path) -> None:
+    """Whatever the umask; the program's own are for its user alone."""
+    before = os.umask(0)
+    try:
+        top = make(tmp_path, "top", "kernel")
+        with top.made_parent("d/a"):
+            pass
+        top.own(".relay/own").close()
+    finally:
+        os.umask(before)
+    modes = [(top.path / name).stat().st_mode & 0o777 for name in ("d", ".relay", ".relay/own")]
+    assert modes == [0o750, 0o700, 0o700]
+
+
+def test_an_unknown_file_system_is_not_believed() -> None:
+    """That a lease is granted says nothing where nobody knows who grants it."""
+    fd = os.open("/proc/self", os.O_RDONLY)
+    assert not kernel.tells_writers(fd)
+    assert not probe(fd, moves=False).lease
+    os.close(fd)
 
 
 def test_a_folder_is_asked_without_touching_it(tmp_path: Path) -> None:

@@ -77,6 +77,18 @@ def test_a_foreign_object_that_was_replaced_arrives_as_it_is(consume: Consume) -
     assert consume.incoming() == []
 
 
+@pytest.mark.usefixtures("both_ways")
+def test_a_foreign_object_that_arrives_short_is_not_published(consume: Consume) -> None:
+    """It has no checksum of ours: its size is what is known, and half of it is no file."""
+    consume.store.damage = lambda _key, body: body[:3]
+    consume.queue.put(event_of(consume.store.put("in/a", b"content")))
+    consume.receive()
+    assert consume.files() == {}
+    consume.store.damage = lambda _key, body: body
+    consume.drain()
+    assert consume.files() == {"a": b"content"}
+
+
 def test_each_content_of_a_foreign_object_arrives(consume: Consume) -> None:
     """One that is fetched before it is replaced is a file, and so is the next."""
     for content in (b"one", b"two!"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -199,3 +199,19 @@ def test_a_close_ends_the_thread(rig: Rig) -> None:
     assert not rig.hand._thread.is_alive()
     rig.passes(VISIBILITY)
     assert rig.queue.visible() == 1
+
+
+def test_a_slow_answer_gives_no_longer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of an extension counts from when it was asked for: SQS may have begun to count then."""
+    held, extend = rig.take(), rig.queue.extend
+
+    def slow(receipts: Sequence[str], seconds: int) -> list[RelayError | None]:
+        outcomes = extend(receipts, seconds)
+        rig.now += 20
+        return outcomes
+
+    monkeypatch.setattr(rig.queue, "extend", slow)
+    begun = held.renew
+    rig.passes(BEAT)
+    until(lambda: held.renew != begun)
+    assert held.deadline == 1000 + BEAT + VISIBILITY

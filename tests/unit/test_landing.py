@@ -20,7 +20,7 @@ from pipeline.landing import LEDGER, Arrival, Landing
 from pipeline.ledger import DONE, Ledger, Row
 from pipeline.names import encode_path
 from pipeline.ports import EXIT_CONFIG, LaterError, StartupError
-from tests.unit.places import make, note_fsyncs, tree, write
+from tests.unit.places import make, note_effects, note_fsyncs, tree, write
 
 
 class Machine:
@@ -529,3 +529,71 @@ def fails(number: int) -> Callable[[int], bool]:
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+def test_the_name_is_durable_before_it_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the ledger calls delivered is deleted from the queue next."""
+    machine = Machine(tmp_path, "kernel", durable=True)
+    arrival = machine.arrive("drop", "d/a")
+    done, deliver = note_effects(monkeypatch, machine.top), machine.landing.ledger.deliver
+
+    def note(drop_ids: list[str]) -> None:
+        done.append("delivered")
+        deliver(drop_ids)
+
+    monkeypatch.setattr(machine.landing.ledger, "deliver", note)
+    machine.landing.publish([arrival])
+    assert done[-3:] == ["_renameat2 d/a", "fsync d", "delivered"]
+
+
+def test_what_cannot_be_made_durable_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the outcome of that one file, of which the ledger hears nothing; the others go."""
+    machine = Machine(tmp_path, "kernel", durable=True)
+    bad, good = machine.arrive("bad", "bad"), machine.arrive("good", "good")
+    fsync, broken = os.fsync, os.fstat(bad.fd).st_ino
+
+    def fail(fd: int) -> None:
+        if os.fstat(fd).st_ino == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    first, second = machine.landing.publish([bad, good])
+    assert isinstance(first, OSError)
+    assert second == "good"
+    assert machine.files() == {"good": b"content"}
+    assert machine.state("bad") is None
+
+
+def test_another_content_of_the_same_size_is_no_copy(machine: Machine) -> None:
+    """A lost ledger knows nothing of what has the name; what lies there decides, byte for byte."""
+    write(machine.top / "a", b"CONTENT")
+    assert machine.publish("drop", "a") == "a-Version-2"
+    assert machine.files() == {"a": b"CONTENT", "a-Version-2": b"content"}
+
+
+def test_a_copy_that_somebody_put_there_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it counts as delivered: the message is deleted next, and nobody else has made it so."""
+    machine = Machine(tmp_path, "kernel", durable=True)
+    write(machine.top / "a")
+    arrival = machine.arrive("drop", "a")
+    done = note_effects(monkeypatch, machine.top)
+    assert machine.landing.publish([arrival]) == ["a"]
+    assert "fsync a" in done
+    assert machine.files() == {"a": b"content"}
+
+
+def test_a_name_that_is_taken_at_the_last_moment(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12. By a person, after the ledger was told of it: both stay, and the ledger knows the name that it got."""
+    arrival, begin = machine.arrive("drop", "a"), machine.landing.ledger.begin
+
+    def late(rows: list[Row]) -> list[bool]:
+        write(machine.top / "a", b"theirs")
+        return begin(rows)
+
+    monkeypatch.setattr(machine.landing.ledger, "begin", late)
+    assert machine.landing.publish([arrival]) == ["a-Version-2"]
+    assert machine.files() == {"a": b"theirs", "a-Version-2": b"content"}
+    row = machine.landing.ledger.find("drop")
+    assert row is not None
+    assert row.name == "a-Version-2"

@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from pipeline.names import key_for, printable
 from pipeline.notice import Event, Notice, encode
 from pipeline.pacing import Gate
 from pipeline.poller import Poller
-from pipeline.ports import LaterError, NeverError, PausedError, ReceiptError, RoomError
+from pipeline.ports import CancelledError, LaterError, NeverError, PausedError, ReceiptError, RoomError, StoredObject
 from tests.fakes import FakeQueue, FakeStore, Journal
 from tests.unit.test_notice import body as event_body
 from tests.unit.test_notice import of, record
@@ -857,3 +858,38 @@ def test_the_waits_of_a_turn_can_be_cut(consume: Consume) -> None:
     consume.announce("a.csv", b"content")
     consume.drain()
     assert inside == [False]
+
+
+def test_what_was_lost_in_a_pause_is_given_up(consume: Consume) -> None:
+    """The side waited longer than SQS holds a message: it is another's by now, and nothing is fetched for it."""
+    consume.announce("a.csv", b"content")
+
+    def lose(_key: str) -> None:
+        del consume.store.before["download"]
+        for held in consume.poller._hand._held.values():
+            held.lost = True
+        raise PausedError("no credentials")
+
+    hook(consume, "download", lose)
+    consume.receive()
+    assert consume.journal.of("download") == ["in/a.csv"]
+    assert consume.queue.bodies() == ["in/a.csv"]
+    assert consume.files() == {}
+
+
+def test_a_stop_gives_a_stalled_download_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C10. One that no cancelling ends: its message goes to the next taker, and it is never published when it ends."""
+    monkeypatch.setattr(poller, "_CANCEL_SECONDS", 0.01)
+    consume = Consume(tmp_path)
+    consume.announce("a.csv", b"content")
+    stalled: Future[StoredObject] = Future()
+    monkeypatch.setattr(consume.store, "begin_download", lambda *_values, **_more: stalled)
+    consume.poller.step(0, 0.0)
+    closing = threading.Thread(target=consume.poller.close, args=(0.01,), daemon=True)
+    closing.start()
+    until(lambda: consume.queue.visible() == 1)
+    stalled.set_exception(CancelledError("stopped"))
+    closing.join(DEADLINE)
+    assert not closing.is_alive()
+    assert consume.files() == {}
+    assert consume.incoming() == []

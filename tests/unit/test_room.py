@@ -15,6 +15,7 @@ from pipeline import kernel
 from pipeline.folders import Folder
 from pipeline.ports import NeverError, PausedError, RoomError
 from pipeline.room import Room
+from tests.unit.places import facilities_of
 
 MB = 1_000_000
 
@@ -72,7 +73,7 @@ def test_its_room_is_reserved(tmp_path: Path, fd: int) -> None:
     assert os.fstat(fd).st_blocks == 0
     room(tmp_path).take(fd, 3 * MB)
     assert os.fstat(fd).st_size == 0
-    if not os.fstat(fd).st_blocks:
+    if not facilities_of("kernel", tmp_path).together and not os.fstat(fd).st_blocks:
         pytest.skip("this file system reserves nothing")
     assert os.fstat(fd).st_blocks * 512 >= 3 * MB
 

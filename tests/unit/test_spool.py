@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import kernel
+from pipeline import spool as spool_module
 from pipeline.spool import Spool
-from tests.unit.places import make, no_rename_between, note_fsyncs, tree, write
+from tests.unit.places import make, no_rename_between, note_effects, note_fsyncs, tree, write
 
 NAMES = ("Watch", "QueuedForUpload", "UploadedToS3", "Failed")
 
@@ -296,6 +298,45 @@ def test_a_reason_that_cannot_be_written_leaves_nothing(spool: Spool, monkeypatc
             fail(spool, path)
     assert tree(spool.failed.path) == {}
     assert tree(spool.queued.path) == {"a": b"content"}
+
+
+def test_a_failed_file_is_durable_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason and its name, then the file's."""
+    spool = Spool(*(make(tmp_path, name, "kernel", durable=True) for name in NAMES))
+    path = claim(spool, "d/a")
+    done = note_effects(monkeypatch, tmp_path)
+    assert fail(spool, path) == "d/a"
+    reason = [f"fsync Failed/.reason/d/{name}".removesuffix("/") for name in ("a.json", "")]
+    assert [effect for effect in done if effect in (*reason, "_renameat2 Failed/d/a", "fsync Failed/d")] == [
+        *reason,
+        "_renameat2 Failed/d/a",
+        "fsync Failed/d",
+    ]
+
+
+def test_a_new_number_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is stored under it: a restart must not find the file under its old one."""
+    spool = Spool(*(make(tmp_path, name, "kernel", durable=True) for name in NAMES))
+    path = claim(spool, "a")
+    with spool.take(path) as queued:
+        assert queued is not None
+        done = note_effects(monkeypatch, tmp_path)
+        spool.renumber(queued, [])
+    assert done == ["_renameat2 QueuedForUpload/a-Version-2", "fsync QueuedForUpload"]
+
+
+def test_a_file_that_is_replaced_before_its_lock_is_not_taken(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking: what is open is not what would be moved."""
+    path = claim(spool, "a", b"first")
+
+    def late(fd: int) -> bool:
+        os.rename(spool.queued.path / "a", spool.queued.path / "moved")
+        write(spool.queued.path / "a", b"second")
+        return kernel.try_lock(fd)
+
+    monkeypatch.setattr(spool_module, "try_lock", late)
+    with spool.take(path) as queued:
+        assert queued is None
 
 
 @pytest.mark.parametrize(

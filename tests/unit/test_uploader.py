@@ -852,3 +852,47 @@ def test_overwrite_replaces_only_what_it_saw(tmp_path: Path) -> None:
 def version_of(side: Ingest, version: str) -> bytes:
     [body] = [each.body for each in side.store._versions["in/d/r.csv"] if each.stored.version_id == version]
     return body
+
+
+def test_what_cannot_be_set_aside_is_tried_again(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failed cannot be written: the file stays queued, the others go, and it goes there once that can be done."""
+    problems = [OSError(errno.ENOSPC, "No space left on device")] * 3
+    original = ingest.spool.fail
+
+    def fail(queued: Queued, reason: dict[str, str]) -> str:
+        if problems:
+            raise problems.pop()
+        return original(queued, reason)
+
+    def refuse(key: str) -> None:
+        if key == "in/bad":
+            raise NeverError("it can never go")
+
+    monkeypatch.setattr(ingest.spool, "fail", fail)
+    ingest.store.before["upload"] = refuse
+    ingest.send(ingest.drop("bad", b"bad"), ingest.drop("good", b"good"))
+    assert problems == []
+    assert ingest.files("Failed")["bad"] == b"bad"
+    assert ingest.files("QueuedForUpload") == {}
+    assert ingest.files("UploadedToS3") == {"good": b"good"}
+
+
+@pytest.mark.parametrize("later", [b"CONTENT", b"longer than it was"])
+def test_what_is_written_after_the_message_follows(ingest: Ingest, later: bytes) -> None:
+    """D7, D8. Between message and move: what was announced stays, and what it is now is a drop of its own."""
+    ingest.believes_leases = False
+    path = ingest.drop("a.csv", b"content")
+    file = ingest.root / "QueuedForUpload" / "a.csv"
+
+    def rewrite(_body: str) -> None:
+        del ingest.queue.before["accept"]
+        times = file.stat()
+        file.write_bytes(later)
+        if len(later) == times.st_size:
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    ingest.queue.before["accept"] = rewrite
+    ingest.send(path)
+    assert ingest.store.contents() == {"in/a.csv": b"content", "in/a-Version-2.csv": later}
+    assert sorted(ingest.queue.bodies()) == ["in/a-Version-2.csv", "in/a.csv"]
+    assert ingest.files("UploadedToS3") == {"a-Version-2.csv": later}

@@ -16,10 +16,12 @@ from typing import Any, cast
 import pytest
 
 from app_properties import Settings, known_keys
-from pipeline import backlog, crossing, kernel
+from pipeline import backlog, crossing, kernel, watcher
+from pipeline.arrivals import Arrived
 from pipeline.claims import Claims
 from pipeline.completeness import Completeness
 from pipeline.copying import copy_content
+from pipeline.listing import Listing
 from pipeline.offers import Offers
 from pipeline.process import Stop
 from pipeline.selection import Selection
@@ -229,6 +231,24 @@ def test_links_pipes_and_folders_are_never_taken(side: Side, tmp_path: Path, cap
     assert sorted(os.listdir(side.watch)) == ["empty", "link", "pipe", "through"]
     assert tree(side.queued) == {}
     assert len([entry for entry in caplog.records if "no regular file" in entry.message]) == 3
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder"])
+def test_what_is_no_file_any_more_is_not_taken(
+    side: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """D14. It was a file when the folder was listed: no link is opened, no pipe waited for, and nothing moves."""
+    outdated = Listing("", [Arrived(0, "", "a", 1)], [], [], 1)
+    monkeypatch.setattr(watcher, "walk", lambda *_: iter([outdated]))
+    if what == "link":
+        (side.watch / "a").symlink_to(write(tmp_path / "secret"))
+    elif what == "pipe":
+        os.mkfifo(side.watch / "a")
+    else:
+        (side.watch / "a").mkdir()
+    assert side.scan() == 0
+    assert os.listdir(side.queued) == []
+    assert ("cannot be opened" in caplog.text) == (what == "link")
 
 
 def test_a_file_that_vanishes_is_nothing(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
