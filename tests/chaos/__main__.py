@@ -1,6 +1,7 @@
 """The proofs that are too long for every run of the tests: see `python -m tests.chaos --help`."""
 
 import argparse
+import functools
 import os
 import random
 import sys
@@ -23,6 +24,7 @@ from tests.chaos import (
     mode4,
     model,
     mutants,
+    mutation,
     planted,
     powerloss,
     seccomp,
@@ -106,11 +108,15 @@ def main() -> int:
     points.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     points.add_argument("--report", type=Path, help="write the result of each point to this file, as JSON")
     points.add_argument("--mutant", choices=mutants.IN_CRASHPOINTS, help="a broken program, which must be caught")
+    broken = proofs.add_parser("mutants", help="every protection is taken out in turn, and the tests must notice")
+    broken.add_argument("--only", nargs="+", choices=sorted(mutants.MUTANTS), metavar="NAME", help="default: all")
+    broken.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time; default: %(default)s")
     for proof in (
         *(storm, calm, self_feeding, taking, crowd, deluge, patience),
         *(machine, order, power, everything, points),
     ):
         proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    for proof in proofs.choices.values():
         proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relay-chaos-") as temporary:
@@ -242,6 +248,11 @@ def _crashpoints(folder: Path, options: argparse.Namespace) -> crashpoints.Outco
     return outcome
 
 
+def _mutants(folder: Path, options: argparse.Namespace) -> mutation.Outcome:
+    tell = functools.partial(print, flush=True)
+    return mutation.run(folder, options.only or list(mutants.MUTANTS), jobs=options.jobs, tell=tell)
+
+
 _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "consumers": _consumers,
     "crashpoints": _crashpoints,
@@ -251,6 +262,7 @@ _PROOFS: dict[str, Callable[[Path, argparse.Namespace], Outcome]] = {
     "kills": _kills,
     "many": _many,
     "mode4": _mode4,
+    "mutants": _mutants,
     "machine": _machine,
     "model": _model,
     "powerloss": _powerloss,

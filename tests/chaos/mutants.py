@@ -2,70 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
+from tests.chaos.mutations import aws, hostile, landing, moving, processes, queueing, receiving, sending, watching
+from tests.chaos.mutations.mutant import Mutant
 from tests.chaos.relay import ROOT
 
-
-class Mutant(NamedTuple):
-    """A change to one shipped file: `old`, which stands there exactly once, becomes `new`."""
-
-    file: str
-    old: str
-    new: str
-
-
-MUTANTS = {
-    "no-lock": Mutant(
-        "pipeline/spool.py",
-        "is_regular(os.fstat(queued.fd)) and try_lock(queued.fd) and self.still_there(queued)",
-        "is_regular(os.fstat(queued.fd)) and self.still_there(queued)",
-    ),
-    "no-ledger": Mutant(
-        "pipeline/landing.py",
-        "new = self.ledger.begin(rows)",
-        "new = [True] * len(rows)",
-    ),
-    "move-before-send": Mutant(
-        "pipeline/announcer.py",
-        "        new = [each for each in sent if each.drop.id not in self._announced]\n",
-        "        new = [each for each in sent if self._spool.finish(each.queued)]\n",
-    ),
-    "replacing-claim": Mutant(
-        "pipeline/claims.py",
-        "            if place is not None and self._move(item, place):\n",
-        "            target = self._queued.make(item.head)\n"
-        "            if target is not None:\n"
-        "                source = self._watch.open(item.head)\n"
-        "                os.rename(item.name, item.name, src_dir_fd=source, dst_dir_fd=target)\n",
-    ),
-    "no-order": Mutant(
-        "pipeline/spool.py",
-        "        return with_name(path, name.stem + name.suffix), name.number\n",
-        "        return path, 1\n",
-    ),
-    "no-lease": Mutant(
-        "pipeline/completeness.py",
-        "        return not written\n",
-        "        return True\n",
-    ),
-    "any-object-is-ours": Mutant(
-        "pipeline/storing.py",
-        "if found is None or found.metadata.get(DROP_ID) != drop.id:",
-        "if found is None:",
-    ),
-    "delete-first": Mutant(
-        "pipeline/poller.py",
-        "            published = self._publisher.submit((held, arrival))\n",
-        "            self._queue.delete([held.message.receipt])\n"
-        "            published = self._publisher.submit((held, arrival))\n",
-    ),
-    "no-doubt": Mutant(
-        "pipeline/landing.py",
-        '        if row.state == "publishing":\n',
-        "        if False:\n",
-    ),
-}
+TABLES = (moving, watching, sending, receiving, landing, hostile, aws, queueing, processes)
+MUTANTS: dict[str, Mutant] = {name: mutant for table in TABLES for name, mutant in table.MUTANTS.items()}
 IN_KILLS = ("move-before-send", "no-ledger", "no-lock")
 """Those that show when processes are killed at random times."""
 IN_CONSUMERS = ("delete-first", "no-ledger")
@@ -84,17 +27,35 @@ IN_MACHINE = (
     "replacing-claim",
 )
 """Those that show in one process: it has nobody to lock out."""
+_NEVER = (".git", ".venv*", "TEMP", ".*_cache", ".hypothesis", "bench-results")
+
+
+def mutated(name: str) -> str:
+    """The text of the file that a mutant changes, changed. AssertionError if it no longer holds what is changed."""
+    mutant = MUTANTS[name]
+    text = (ROOT / mutant.file).read_text(encoding="utf-8")
+    assert text.count(mutant.old) == 1, f"{mutant.file} no longer holds, just once, what the mutant {name} changes"
+    return text.replace(mutant.old, mutant.new)
 
 
 def make(name: str, folder: Path) -> Path:
     """A copy of the shipped tree in `folder` with one mutant applied; the copy's path."""
-    mutant = MUTANTS[name]
-    code = folder / name
-    shutil.copytree(
-        ROOT, code, ignore=shutil.ignore_patterns(".git", ".venv*", "TEMP", "__pycache__", ".*_cache", "tests")
-    )
-    file = code / mutant.file
-    text = file.read_text()
-    assert text.count(mutant.old) == 1, f"{mutant.file} no longer holds what the mutant {name} changes"
-    file.write_text(text.replace(mutant.old, mutant.new))
+    code = copy(folder / name, "tests", "__pycache__")
+    (code / MUTANTS[name].file).write_text(mutated(name), encoding="utf-8")
     return code
+
+
+def make_with_tests(name: str, folder: Path) -> Path:
+    """The same with its tests. What is compiled goes along, as it is most of what a short test takes."""
+    code = copy(folder / name)
+    file = code / MUTANTS[name].file
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        compiled.unlink()
+    file.write_text(mutated(name), encoding="utf-8")
+    return code
+
+
+def copy(target: Path, *without: str) -> Path:
+    """A copy of the tree as it is."""
+    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*_NEVER, *without))
+    return target

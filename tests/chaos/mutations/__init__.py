@@ -1,0 +1,1 @@
+"""The protections of the program, each taken out in a mutant of its own: what the tests are worth."""

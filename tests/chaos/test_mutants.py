@@ -1,0 +1,45 @@
+"""The sample of `python -m tests.chaos mutants` that every run of the tests takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import mutants, mutation
+from tests.chaos.mutations.mutant import Mutant
+
+SAMPLE = ("replacing-move", "claim-not-durable")
+SOUND = Mutant("pipeline/names.py", "import hashlib\n", "import hashlib  # as it was\n", ())
+"""It takes nothing out."""
+GREEN = "unit/test_names.py::test_with_name"
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+def test_mutants_are_killed(tmp_path: Path, told: list[str]) -> None:
+    """Each by all of its tests, which have nothing to say of the program as it is."""
+    outcome = mutation.run(tmp_path, SAMPLE, jobs=2, tell=told.append)
+    assert not outcome.violations, outcome.table()
+    assert "2 of 2 killed" in outcome.table()
+    for name, line in zip(SAMPLE, told, strict=True):
+        assert all(killer in line for killer in (name, *mutants.MUTANTS[name].killers))
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_a_survivor_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+    """One that no test notices, one that its test does not, and one that changes nothing any more."""
+    made = {
+        "unnoticed": SOUND._replace(killers=(GREEN,)),
+        "outdated": SOUND._replace(old="this never stood there", killers=(GREEN,)),
+    }
+    for name, mutant in made.items():
+        monkeypatch.setitem(mutants.MUTANTS, name, mutant)
+    outcome = mutation.run(tmp_path, list(made), jobs=2, tell=told.append)
+    assert "0 of 2 killed; survivors: unnoticed, outdated" in outcome.table()
+    unnoticed, outdated = outcome.violations
+    assert unnoticed == f"unnoticed: {GREEN} does not notice it"
+    assert "no longer holds" in outdated

@@ -1,0 +1,36 @@
+"""The mutants of `python -m tests.chaos mutants`: each changes the shipped code, and has its tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import mutants
+from tests.unit.test_faults import TESTS, docstrings
+
+
+def test_no_name_stands_twice() -> None:
+    """Of two tables the later one would hide what the earlier says."""
+    assert sum(len(table.MUTANTS) for table in mutants.TABLES) == len(mutants.MUTANTS)
+
+
+def test_every_mutant_changes_the_shipped_code(tmp_path: Path) -> None:
+    """In one place, to a program that can be run: a slip of the pen would be noticed by any test."""
+    for name in mutants.MUTANTS:
+        (tmp_path / f"{name}.py").write_text(mutants.mutated(name), encoding="utf-8")
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--select", "E9,F821,F822,F823"]
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("table", mutants.TABLES, ids=lambda table: str(table.__name__).rpartition(".")[2])
+def test_every_killer_is_a_test(table: object) -> None:
+    """And there is one at least for each mutant."""
+    for name, mutant in table.MUTANTS.items():  # type: ignore[attr-defined]
+        assert mutant.killers, name
+        for killer in mutant.killers:
+            path, _, test = killer.partition("::")
+            assert test in docstrings(TESTS / path), f"{name}: {killer}"
