@@ -158,7 +158,7 @@ def test_what_ignores_sigterm_is_killed(run: Callable[..., Outcome], monkeypatch
 def test_a_stop_ends_it(run: Callable[..., Outcome], tmp_path: Path) -> None:
     """That is no failure of its own."""
     with pytest.raises(CancelledError):
-        run(f"echo $$ > new; mv new pid; exec {LONG}", cancelled=(tmp_path / "pid").exists)
+        run(f"echo $$ > new; mv new pid; exec {LONG}", seconds=3600, cancelled=(tmp_path / "pid").exists)
     assert not runs(int((tmp_path / "pid").read_text()))
 
 

@@ -93,6 +93,8 @@ def test_times_are_kept_to_the_nanosecond(nanoseconds: int) -> None:
     assert parse_time({MTIME: format_time(nanoseconds)}) == nanoseconds
 
 
+@example("2023-02-30T00:00:00Z")
+@example("2023-11-14T25:61:61.5Z")
 @given(st.one_of(st.text(), st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.?.{0,12}Z?")))
 def test_a_foreign_time_never_raises(text: str) -> None:
     """What cannot be read is no time."""

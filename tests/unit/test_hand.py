@@ -169,6 +169,15 @@ def test_an_outage_beyond_the_deadline_is_a_loss(rig: Rig) -> None:
     assert not rig.hand.is_ours(held)
 
 
+def test_beyond_its_deadline_it_is_not_ours(rig: Rig) -> None:
+    """C7. Before the heartbeat has noticed: the process was stopped, or had no time for it."""
+    held = rig.take()
+    rig.now += VISIBILITY - 1
+    assert rig.hand.is_ours(held)
+    rig.now += 1
+    assert not rig.hand.is_ours(held)
+
+
 def test_twelve_hours_are_the_end(rig: Rig) -> None:
     """C10. SQS keeps no message in flight for longer."""
     held = rig.take()
@@ -190,6 +199,15 @@ def test_one_loss_does_not_end_the_others(rig: Rig) -> None:
     later = rig.take("later")
     rig.beats(3)
     assert rig.hand.is_ours(later)
+
+
+def test_each_of_a_beat_has_its_own_outcome(rig: Rig) -> None:
+    """One call asks for several; the one that is refused is lost, and no other."""
+    lost, *others = [rig.take(body) for body in ("lost", "a", "b")]
+    rig.queue.refuse = lambda _operation, body: ReceiptError("stale") if body == "lost" else None
+    rig.passes(BEAT)
+    until(lambda: all(held.renew > rig.now for held in (lost, *others)))
+    assert [held.lost for held in (lost, *others)] == [True, False, False]
 
 
 def test_a_close_ends_the_thread(rig: Rig) -> None:

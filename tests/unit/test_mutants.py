@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import mutants
-from tests.unit.test_faults import TESTS, docstrings
+from tests.unit.test_faults import TESTS, docstrings, rows
+
+TRIED = "CDEF"
+"""Sections of docs/faults.md each of whose rows has a test that was seen to fail."""
 
 
 def test_no_name_stands_twice() -> None:
@@ -34,3 +37,9 @@ def test_every_killer_is_a_test(table: object) -> None:
         for killer in mutant.killers:
             path, _, test = killer.partition("::")
             assert test in docstrings(TESTS / path), f"{name}: {killer}"
+
+
+def test_every_row_has_a_test_that_fails_where_it_should() -> None:
+    """A promise whose tests notice nothing is held by nobody."""
+    killers = {killer for mutant in mutants.MUTANTS.values() for killer in mutant.killers}
+    assert not [row for row, tests in rows().items() if row[0] in TRIED and not killers & set(tests)]

@@ -43,6 +43,7 @@ def size(text: str) -> int:
     return len(os.fsencode(text))
 
 
+@example(b"\xff\xfe")
 @given(st.binary(max_size=300))
 def test_any_bytes_survive_encoding(raw: bytes) -> None:
     """E5. decode_path is the exact reverse of encode_path, whose text is ASCII."""

@@ -237,6 +237,8 @@ HOSTILE = [
     '{"Records":[{}]}',
     '{"Records":[{"eventSource":"aws:s3"}]}',
     '{"a":1,"a":2}',
+    body(record()).replace('{"Records"', '{"a":1,"a":2,"Records"'),
+    body(record()).replace('{"Records"', '{"a":NaN,"Records"'),
     '{"Records":[{"eventSource":"aws:s3","eventSource":"aws:s3"}]}',
     body(record(eventSource="aws:ses")),
     body(record(eventSource=["aws:s3"])),

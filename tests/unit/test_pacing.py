@@ -95,7 +95,7 @@ def test_a_stop_wakes_who_waits() -> None:
     gate = Gate(base=3600.0, cap=3600.0)
     gate.shut(OSError("no"))
     answers: list[bool] = []
-    thread = threading.Thread(target=lambda: answers.append(gate.wait()))
+    thread = threading.Thread(target=lambda: answers.append(gate.wait()), daemon=True)
     thread.start()
     started = time.monotonic()
     gate.stop()

@@ -424,6 +424,17 @@ def test_each_record_of_a_message_is_for_itself(consume: Consume, first: str, ba
         assert (len(consume.queue.buried), consume.queue.bodies()) == (1, [])
 
 
+def test_a_message_is_not_buried_while_a_record_may_come(consume: Consume) -> None:
+    """What can never succeed waits for what is not there yet; then the whole message goes to the dead letters."""
+    consume.queue.put(event_body(*(record(s3=of(key)) for key in ("other/a", "in/none"))))
+    consume.receive()
+    assert (consume.queue.buried, len(consume.queue.bodies())) == ([], 1)
+    consume.store.put("in/none", b"late")
+    consume.drain()
+    assert consume.files() == {"none": b"late"}
+    assert len(consume.queue.buried) == 1
+
+
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", ".relay/ledger.sqlite3", "a\0", "x" * 256, "", "a//b"])
 def test_hostile_metadata_writes_nothing(consume: Consume, path: str) -> None:
     """F1, F2. The object's own idea of its path is believed as little as the message's."""
@@ -738,6 +749,24 @@ def test_a_delete_that_fails_is_tried_again(consume: Consume) -> None:
     assert consume.files() == {"a.csv": b"content"}
 
 
+def test_only_what_could_not_be_deleted_is_tried_again(consume: Consume) -> None:
+    """C4. The others of its call are deleted, once."""
+    for body in ("0", "1", "2"):
+        consume.queue.put(body)
+    held = [consume.poller._hand.take(message) for message in consume.queue.receive(3, 0)]
+    asked: list[str] = []
+
+    def refuse(operation: str, body: str) -> LaterError | None:
+        if operation == "delete":
+            asked.append(body)
+        return LaterError("throttled") if asked.count("0") < 3 and body == "0" else None
+
+    consume.queue.refuse = refuse
+    consume.poller._acknowledger._delete(held)
+    assert asked == ["0", "1", "2", "0", "0"]
+    assert consume.queue.bodies() == []
+
+
 @pytest.mark.parametrize("failing", ["discard", "delete"])
 def test_an_unexpected_error_keeps_no_place(consume: Consume, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     """Of the ledger while a file is given up, or of the queue while a message is deleted: the next ones go through."""
@@ -785,6 +814,17 @@ def test_what_is_given_back_is_never_published(consume: Consume) -> None:
         consume.poller._publisher.submit((held, arrival)).result(DEADLINE)
     consume.landing.discard(arrival)
     assert (consume.files(), consume.incoming()) == ({}, [])
+
+
+def test_what_a_stop_cut_short_gets_no_name(tmp_path: Path) -> None:
+    """It came right after the time for that was over: its message goes back, and it arrives where that goes."""
+    consume = Consume(tmp_path)
+    consume.announce("a.csv", b"content")
+    hook(consume, "download", lambda _key: consume.poller._cancelled.set())
+    consume.poller.step(0, 0.0)
+    consume.poller.close(0)
+    assert (consume.files(), consume.incoming()) == ({}, [])
+    assert consume.queue.bodies() == ["in/a.csv"]
 
 
 def test_a_stop_gives_messages_back_at_once(consume: Consume) -> None:
@@ -867,7 +907,7 @@ def test_what_was_lost_in_a_pause_is_given_up(consume: Consume) -> None:
     def lose(_key: str) -> None:
         del consume.store.before["download"]
         for held in consume.poller._hand._held.values():
-            held.lost = True
+            held.deadline = 0.0
         raise PausedError("no credentials")
 
     hook(consume, "download", lose)

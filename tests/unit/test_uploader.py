@@ -603,16 +603,18 @@ def test_a_stop_cancels_what_does_not_end_and_leaves_it_queued(ingest: Ingest) -
     path = ingest.drop("a.csv", b"content")
     started = threading.Event()
     stop = ingest.uploader
+    cancelled: list[bool] = []
 
     def hang(_key: str) -> None:
         started.set()
-        assert stop._cancelled.wait(DEADLINE)
+        cancelled.append(stop._cancelled.wait(DEADLINE))
         raise LaterError("the connection was cut")
 
     ingest.store.before["upload"] = hang
     stop.step(lambda _seconds: (path,), 0.0)
     assert started.wait(DEADLINE)
     stop.close(0.01)
+    assert cancelled == [True]
     assert ingest.files("QueuedForUpload") == {"a.csv": b"content"}
     ingest.store.before.clear()
     ingest.uploader = ingest.new_uploader()
@@ -852,6 +854,22 @@ def test_overwrite_replaces_only_what_it_saw(tmp_path: Path) -> None:
 def version_of(side: Ingest, version: str) -> bytes:
     [body] = [each.body for each in side.store._versions["in/d/r.csv"] if each.stored.version_id == version]
     return body
+
+
+def test_a_file_is_tried_again_after_growing_pauses(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try in vain makes the next pause longer; another file begins with a short one."""
+    asked: list[int] = []
+
+    def delay(attempt: int, *_values: float) -> float:
+        asked.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr(pacing, "delay", delay)
+    for path in ("a", "b"):
+        ingest.store.trouble.queued["upload"].extend([LaterError("503 SlowDown")] * 3)
+        ingest.send(ingest.drop(path, b"content"))
+    assert asked == [0, 1, 2] * 2
+    assert sorted(ingest.store.contents()) == ["in/a", "in/b"]
 
 
 def test_what_cannot_be_set_aside_is_tried_again(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:

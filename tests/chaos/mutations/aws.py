@@ -206,6 +206,12 @@ MUTANTS = {
         "        if not size:\n",
         ("contract/test_store.py::test_room_is_held_for_what_is_there",),
     ),
+    "content-is-decoded": Mutant(
+        "pipeline/aws/classic.py",
+        "            for chunk in body.iter_chunks(_CHUNK):\n",
+        "            for chunk in cast(Any, body)._raw_stream.stream(_CHUNK, decode_content=True):\n",
+        ("contract/test_store.py::test_what_an_object_says_of_its_content_changes_nothing",),
+    ),
     "another-version": Mutant(
         "pipeline/aws/store.py",
         '        version: Any = {"VersionId": version_id} if version_id else {}\n'

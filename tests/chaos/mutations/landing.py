@@ -7,9 +7,17 @@ MUTANTS = {
         "pipeline/landing.py",
         "new = self.ledger.begin(rows)",
         "new = [True] * len(rows)",
+        ("unit/test_poller.py::test_a_duplicate_makes_no_second_file",),
+    ),
+    "each-delivery-is-a-drop": Mutant(
+        "pipeline/ledger.py",
+        "                base.execute(insert, (row.drop_id, row.temp, row.name, row.command, now)).rowcount == 1 for row in rows\n",
+        "                base.execute(insert, (row.temp, row.temp, row.name, row.command, now)).rowcount == 1 for row in rows\n",
         (
-            "unit/test_poller.py::test_a_duplicate_makes_no_second_file",
             "unit/test_queue_faults.py::test_duplicates_disorder_and_messages_that_do_not_die",
+            "unit/test_queue_faults.py::test_a_lost_answer_is_a_duplicate_message_and_one_file",
+            "unit/test_queue_faults.py::test_a_delete_that_deletes_nothing",
+            "unit/test_queue_faults.py::test_a_message_expires_during_its_download",
         ),
     ),
     "no-doubt": Mutant(
@@ -49,10 +57,7 @@ MUTANTS = {
         "        self.ledger.begin(rows)\n"
         "        for arrival in arrivals:\n"
         "            arrival.in_doubt = False\n",
-        (
-            "unit/test_landing.py::test_a_ledger_that_cannot_be_written_publishes_nothing",
-            "unit/test_landing.py::test_killed_at_every_step",
-        ),
+        ("unit/test_landing.py::test_a_ledger_that_cannot_be_written_publishes_nothing",),
     ),
     "delivered-before-the-name-is-durable": Mutant(
         "pipeline/landing.py",
@@ -78,7 +83,7 @@ MUTANTS = {
         "pipeline/landing.py",
         "        if self.ledger.held_by_another(encode_path(arrival.path), arrival.drop_id):\n            return False\n",
         "",
-        ("unit/test_landing.py::test_equal_drops_of_one_name_in_one_batch",),
+        ("unit/test_foreign.py::test_the_same_content_put_again_is_a_file_of_its_own",),
     ),
     "replacing-landing": Mutant(
         "pipeline/landing.py",
@@ -160,7 +165,10 @@ MUTANTS = {
         "pipeline/strays.py",
         "            if is_regular(os.fstat(fd)) and try_lock(fd) and not self._is_spoken_of(name):\n",
         "            if is_regular(os.fstat(fd)) and try_lock(fd):\n",
-        ("unit/test_landing.py::test_an_error_in_the_middle_keeps_the_promise",),
+        (
+            "unit/test_landing.py::test_a_transaction_that_came_through_after_all",
+            "unit/test_landing.py::test_a_stray_of_a_commit_that_was_cut_off",
+        ),
     ),
     "anything-is-a-stray": Mutant(
         "pipeline/strays.py",
@@ -226,12 +234,6 @@ MUTANTS = {
         '                self._base.execute("ROLLBACK")\n',
         '                self._base.execute("COMMIT")\n',
         ("unit/test_ledger.py::test_a_transaction_is_whole_or_nothing",),
-    ),
-    "transactions-that-read-first": Mutant(
-        "pipeline/ledger.py",
-        'self._base.execute("BEGIN IMMEDIATE")',
-        'self._base.execute("BEGIN")',
-        ("unit/test_ledger.py::test_processes_that_make_it_together_wait_for_each_other",),
     ),
     "forgets-what-lies-there": Mutant(
         "pipeline/ledger.py",
@@ -306,7 +308,7 @@ MUTANTS = {
         "pipeline/redrive.py",
         "            if all(self._send([message])):\n",
         "            if self._send([message]):\n",
-        ("unit/test_redrive.py::test_what_is_refused_is_left",),
+        ("unit/test_redrive.py::test_kept_messages_are_sent_and_then_removed",),
     ),
     "redrive-goes-round": Mutant(
         "pipeline/redrive.py",
@@ -319,6 +321,15 @@ MUTANTS = {
         'f"redriven-{letter.id}"[:UNIQUE_CHARACTERS])\n',
         '"")\n',
         ("unit/test_redrive.py::test_a_dead_letter_goes_into_a_fifo_queue_that_has_just_had_it",),
+    ),
+    "never-delivered-is-not-announced": Mutant(
+        "pipeline/reconcile.py",
+        "TO_ANNOUNCE = (Fate.MISSING, Fate.DUE)\n",
+        "TO_ANNOUNCE = (Fate.DUE,)\n",
+        (
+            "unit/test_reconcile.py::test_what_no_ledger_knows_is_missing",
+            "unit/test_queue_faults.py::test_nobody_received_for_longer_than_the_queue_keeps_messages",
+        ),
     ),
     "young-objects-are-missing": Mutant(
         "pipeline/reconcile.py",
@@ -336,6 +347,9 @@ MUTANTS = {
         "pipeline/reconcile.py",
         "        if self._ledgers.has(found.delivery_id):\n            return Fate.DELIVERED\n",
         "",
-        ("unit/test_reconcile.py::test_a_drop_is_known_by_its_id_and_its_key",),
+        (
+            "unit/test_reconcile.py::test_what_the_listing_tells_is_not_looked_at",
+            "unit/test_reconcile.py::test_every_version_of_a_key_is_a_drop",
+        ),
     ),
 }

@@ -166,6 +166,15 @@ MUTANTS = {
             "unit/test_spool.py::test_a_finished_file_never_replaces_one_of_the_name",
         ),
     ),
+    "a-taken-name-is-an-error": Mutant(
+        "pipeline/moves.py",
+        "                    wanted = with_name(wanted, next_version(place.name, os.listdir(place.fd)))\n",
+        "                    raise\n",
+        (
+            "unit/test_folders.py::test_a_file_system_that_takes_two_names_for_one",
+            "unit/test_folders.py::test_versions_are_counted_on",
+        ),
+    ),
     "unlink-before-the-link-is-durable": Mutant(
         "pipeline/moves.py",
         "    os.fsync(place.fd)  # the process that made the link may have ended before it came to this\n",

@@ -10,7 +10,7 @@ MUTANTS = {
         (
             "contract/test_queue.py::test_one_bad_message_fails_alone",
             "contract/test_queue.py::test_a_bad_receipt_fails_alone",
-            "unit/test_queue_faults.py::test_ids_of_entries_are_numbers",
+            "unit/test_queue_faults.py::test_some_entries_of_a_call_fail",
         ),
     ),
     "entries-mixed": Mutant(
@@ -18,7 +18,7 @@ MUTANTS = {
         '        for failed in answer.get("Failed", []):\n            outcomes[int(failed["Id"])] =',
         '        for index, failed in enumerate(answer.get("Failed", [])):\n            outcomes[index] =',
         (
-            "contract/test_queue.py::test_a_bad_receipt_fails_alone",
+            "unit/test_queue_faults.py::test_some_entries_of_a_call_fail",
             "unit/test_queue_faults.py::test_ids_of_entries_are_numbers",
         ),
     ),

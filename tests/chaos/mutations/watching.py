@@ -275,6 +275,21 @@ MUTANTS = {
         "",
         ("unit/test_watcher.py::test_a_name_that_is_kept_waits_while_it_is_queued",),
     ),
+    "empty-files-stay": Mutant(
+        "pipeline/selection.py",
+        "        if size < self._minimum:\n",
+        "        if size <= self._minimum:\n",
+        ("unit/test_watcher.py::test_complete_files_are_claimed_and_offered",),
+    ),
+    "the-newest-goes-first": Mutant(
+        "pipeline/listing.py",
+        "                files.append(Arrived(status.st_ctime_ns, head, name, status.st_size))\n",
+        "                files.append(Arrived(-status.st_ctime_ns, head, name, status.st_size))\n",
+        (
+            "unit/test_watcher.py::test_the_oldest_goes_first",
+            "chaos/test_many.py::test_many_files_in_many_folders",
+        ),
+    ),
     "one-bad-folder-ends-a-look": Mutant(
         "pipeline/listing.py",
         "        except OSError as error:\n            complain(head, error)\n            continue\n",
