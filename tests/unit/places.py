@@ -85,8 +85,8 @@ def note_effects(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[str]:
         monkeypatch.setattr(module, name, call)
 
     note(os, "fsync", place)
-    note(os, "mkdir", lambda name, _mode=0, *, dir_fd: place(dir_fd, name))
-    note(os, "unlink", lambda name, *, dir_fd: place(dir_fd, name))
+    note(os, "mkdir", lambda name, _mode=0, *, dir_fd=None: place(dir_fd, name) if dir_fd else str(name))
+    note(os, "unlink", lambda name, *, dir_fd=None: place(dir_fd, name) if dir_fd else str(name))
     note(os, "link", lambda _source, name, *, dst_dir_fd, **_: place(dst_dir_fd, name))
     note(kernel, "_renameat2", lambda _source_fd, _source, target_fd, name: place(target_fd, name))
     return done

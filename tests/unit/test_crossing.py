@@ -19,7 +19,7 @@ from pipeline.crossing import OWN, recover
 from pipeline.folders import Folder
 from pipeline.moves import move
 from pipeline.records import Record, open_record
-from tests.unit.places import another_file_system, facilities_of, no_rename_between, tree, write
+from tests.unit.places import another_file_system, facilities_of, no_rename_between, note_effects, tree, write
 
 LONG_AGO = 10**18 + 123_456_789
 
@@ -682,3 +682,36 @@ def test_a_durable_move_reaches_the_disk_in_order(one: Far, monkeypatch: pytest.
     note(kernel, "rename_noreplace", lambda *_: "named")
     one.move()
     assert steps == ["file", "own", "file", "named", "target", "own", "no a", "source", "no .json"]
+
+
+def test_a_move_that_is_ended_later_is_durable_before_its_source_goes(
+    one: Far, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The process that gave the copy its name ended before it came to that."""
+    with monkeypatch.context() as patch:
+        killer = Killer(patch)
+        one.drop()
+        meanwhile(patch, "_remove_source", lambda: setattr(killer, "_left", 1))
+        assert killer.before(1000, one.move)
+    done = note_effects(monkeypatch, tmp_path)
+    one.recover()
+    assert [step for step in done if "/d" in step] == ["fsync far/d", "unlink near/d/a", "fsync near/d"]
+
+
+def test_a_move_that_is_taken_back_is_durable_before_its_record_goes(
+    one: Far, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else a power cut may leave the copy under its name, and nothing that says whose copy it is."""
+    one.drop()
+    monkeypatch.setattr(crossing, "_remove_source", lambda *_: False)
+    done, ftruncate = note_effects(monkeypatch, tmp_path), os.ftruncate
+
+    def emptied(fd: int, size: int) -> None:
+        done.append("emptied")
+        ftruncate(fd, size)
+
+    monkeypatch.setattr(os, "ftruncate", emptied)
+    with pytest.raises(OSError, match="changed while it was copied"):
+        one.move()
+    back = next(index for index, step in enumerate(done) if step.startswith("_renameat2") and step.endswith(".part"))
+    assert done[back + 1 : back + 3] == [f"fsync far/{OWN}", "emptied"]

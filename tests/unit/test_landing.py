@@ -597,3 +597,15 @@ def test_a_name_that_is_taken_at_the_last_moment(machine: Machine, monkeypatch: 
     row = machine.landing.ledger.find("drop")
     assert row is not None
     assert row.name == "a-Version-2"
+
+
+def test_a_name_that_was_given_before_a_kill_is_durable_before_the_old_one_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where moves are link and unlink: the process that made the link may have ended before it came to that."""
+    machine = Machine(tmp_path, "portable", durable=True)
+    machine.kill(*after_link(machine))
+    done = note_effects(monkeypatch, machine.top)
+    assert machine.landing.resume("drop")
+    first, second, *_ = (step.partition("/part-")[0] for step in done)
+    assert (first, second) == ("fsync d", "unlink .relay/incoming")

@@ -88,10 +88,7 @@ MUTANTS = {
         "            fsync_path(self._folder)\n            yield Noted(path, record)\n",
         "            except BaseException:\n                new.unlink(missing_ok=True)\n                raise\n"
         "            yield Noted(path, record)\n            new.rename(path)\n            fsync_path(self._folder)\n",
-        (
-            "unit/test_aws_journal.py::test_a_record_is_durable_under_its_name",
-            "contract/test_store.py::test_a_killed_process_leaves_a_record",
-        ),
+        ("unit/test_aws_journal.py::test_a_record_is_durable_under_its_name",),
     ),
     "record-of-an-upload-not-durable": Mutant(
         "pipeline/aws/journal.py",
@@ -162,7 +159,7 @@ MUTANTS = {
         "pipeline/aws/window.py",
         "            return self._queue[0] is ticket and (not self._used or self._used + size <= self._size)\n",
         "            return self._queue[0] is ticket\n",
-        ("unit/test_aws_window.py::test_a_budget_is_never_overdrawn",),
+        ("unit/test_aws_window.py::test_a_wait_for_the_budget_ends_when_it_is_cancelled",),
     ),
     "left-while-others-write": Mutant(
         "pipeline/aws/window.py",

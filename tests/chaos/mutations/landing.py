@@ -73,6 +73,12 @@ MUTANTS = {
         "            equal = same_size\n",
         ("unit/test_landing.py::test_another_content_of_the_same_size_is_no_copy",),
     ),
+    "name-given-before-a-kill-not-durable": Mutant(
+        "pipeline/landing.py",
+        "            self.folder.sync({wanted})\n",
+        "",
+        ("unit/test_landing.py::test_a_name_that_was_given_before_a_kill_is_durable_before_the_old_one_goes",),
+    ),
     "copy-somebody-put-there-not-durable": Mutant(
         "pipeline/landing.py",
         "                os.fsync(fd)  # somebody else put it there, perhaps just now\n",

@@ -199,7 +199,13 @@ MUTANTS = {
     "reason-not-durable": Mutant(
         "pipeline/moves.py",
         "            os.fsync(file.fileno())\n        os.fsync(place.fd)\n",
-        "            file.fileno()\n        os.fstat(place.fd)\n",
+        "        os.fsync(place.fd)\n",
+        ("unit/test_spool.py::test_a_failed_file_is_durable_before_it_is_told",),
+    ),
+    "name-of-a-reason-not-durable": Mutant(
+        "pipeline/moves.py",
+        "            os.fsync(file.fileno())\n        os.fsync(place.fd)\n",
+        "            os.fsync(file.fileno())\n",
         ("unit/test_spool.py::test_a_failed_file_is_durable_before_it_is_told",),
     ),
     "half-a-reason": Mutant(
@@ -225,6 +231,36 @@ MUTANTS = {
         "                    os.fsync(place.fd)\n                    os.fsync(record.own.fd)\n",
         "                    os.fsync(record.own.fd)\n",
         ("unit/test_crossing.py::test_a_durable_move_reaches_the_disk_in_order",),
+    ),
+    "folder-a-copy-left-not-durable": Mutant(
+        "pipeline/crossing.py",
+        "                    os.fsync(place.fd)\n                    os.fsync(record.own.fd)\n",
+        "                    os.fsync(place.fd)\n",
+        ("unit/test_crossing.py::test_a_durable_move_reaches_the_disk_in_order",),
+    ),
+    "removed-source-not-durable": Mutant(
+        "pipeline/crossing.py",
+        "    source.sync({move.path})\n    record.remove()\n    return path\n",
+        "    record.remove()\n    return path\n",
+        ("unit/test_crossing.py::test_a_durable_move_reaches_the_disk_in_order",),
+    ),
+    "taken-back-not-durable": Mutant(
+        "pipeline/crossing.py",
+        "        if target.durable:\n            os.fsync(record.own.fd)\n    record.discard()\n",
+        "    record.discard()\n",
+        ("unit/test_crossing.py::test_a_move_that_is_taken_back_is_durable_before_its_record_goes",),
+    ),
+    "ended-later-not-durable": Mutant(
+        "pipeline/crossing.py",
+        "    target.sync({move.target})\n    for source",
+        "    for source",
+        ("unit/test_crossing.py::test_a_move_that_is_ended_later_is_durable_before_its_source_goes",),
+    ),
+    "replacing-copy": Mutant(
+        "pipeline/crossing.py",
+        "                kernel.rename_noreplace(record.own.fd, record.copy, place.fd, place.name, target.facilities)\n",
+        "                os.rename(record.copy, place.name, src_dir_fd=record.own.fd, dst_dir_fd=place.fd)\n",
+        ("unit/test_crossing.py::test_nothing_is_replaced",),
     ),
     "record-after-the-name": Mutant(
         "pipeline/crossing.py",
@@ -286,7 +322,13 @@ MUTANTS = {
         "            if not fd:\n",
         ("unit/test_crossing.py::test_no_two_move_one_file",),
     ),
-    "record-not-durable": Mutant(
+    "content-of-a-record-not-durable": Mutant(
+        "pipeline/records.py",
+        "            os.fsync(self.fd)\n",
+        "",
+        ("unit/test_crossing.py::test_a_durable_move_reaches_the_disk_in_order",),
+    ),
+    "record-before-its-name": Mutant(
         "pipeline/records.py",
         "            os.fsync(self.own.fd)  # first the names: it must not speak of a copy that a power cut forgets\n"
         "            os.fsync(self.fd)\n",

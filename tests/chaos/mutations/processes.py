@@ -174,6 +174,42 @@ MUTANTS = {
         "        if record is None:\n",
         ("integration/test_local_aws.py::test_what_cannot_be_written_is_not_acknowledged",),
     ),
+    "embedded-names-not-durable": Mutant(
+        "pipeline/local_ministack.py",
+        "        kernel.fsync_path(folder)\n        while",
+        "        while",
+        ("integration/test_local_aws.py::test_no_name_is_given_before_its_bytes_are_on_disk",),
+    ),
+    "embedded-folders-not-durable": Mutant(
+        "pipeline/local_ministack.py",
+        "            kernel.fsync_path(folder.parent)\n",
+        "",
+        ("integration/test_local_aws.py::test_no_name_is_given_before_its_bytes_are_on_disk",),
+    ),
+    "embedded-address-not-durable": Mutant(
+        "pipeline/local_aws.py",
+        "            os.fsync(address.fileno())\n            kernel.fsync_path(file.parent)\n",
+        "",
+        ("unit/test_embedded.py::test_its_address_is_chosen_once",),
+    ),
+    "two-addresses": Mutant(
+        "pipeline/local_aws.py",
+        "        fcntl.flock(address, fcntl.LOCK_EX)\n        address.seek(0)\n",
+        "        address.seek(0)\n",
+        ("integration/test_local_aws.py::test_two_programs_agree_on_port_and_token",),
+    ),
+    "queues-called-true-before-they-are-durable": Mutant(
+        "pipeline/local_server.py",
+        '    for file in (*state.glob("*.json"), state):\n        kernel.fsync_path(file)\n',
+        "",
+        ("unit/test_embedded.py::test_queues_are_durable_before_they_are_called_true",),
+    ),
+    "clean-stop-not-durable": Mutant(
+        "pipeline/local_server.py",
+        "    kernel.fsync_path(marker)\n    kernel.fsync_path(marker.parent)\n",
+        "",
+        ("unit/test_embedded.py::test_queues_are_durable_before_they_are_called_true",),
+    ),
     "embedded-objects-not-durable": Mutant(
         "pipeline/local_ministack.py",
         "            os.fsync(descriptor)  # before the name is given",
