@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.chaos import mutants
 
-_TEST_SECONDS = 30
+_TEST_SECONDS = 60
 """What a test may take that waits for ever over a mutant, unless it says so itself."""
 _MUTANT_SECONDS, _SOUND_SECONDS = 300, 3600
 _FAILED = "FAILED "
