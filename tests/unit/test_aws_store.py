@@ -30,6 +30,8 @@ class Bucket:
     def __init__(self) -> None:
         self.etag = "first"
         self.replaced_after = 0
+        self.sends = 20
+        """Bytes of a range, at most."""
         self.reports = ""
 
     def put(self, put: Put) -> Future[Answer]:
@@ -40,7 +42,7 @@ class Bucket:
             future: Future[Answer] = Future()
             future.set_exception(ClientError({"Error": {"Code": "PreconditionFailed"}}, "GetObject"))
             return future
-        write(BODIES[self.etag][get.start : get.end + 1], get.start)
+        write(BODIES[self.etag][get.start : get.end + 1][: self.sends], get.start)
         answer = Answer(self.etag, 20)
         self.replaced_after -= 1
         if self.replaced_after == 0:
@@ -104,3 +106,13 @@ def test_ranges_are_of_one_object(
         return
     with pytest.raises(LaterError, match="replaced while it was downloaded"):
         store.download("a", fd, size=20)
+
+
+def test_half_a_range_is_none(store: S3Store, bucket: Bucket, fd: int) -> None:
+    """An answer that ends early, and well for whoever reads it: what is missing would be a hole in the file."""
+    for ask in (store.download, lambda *where, **more: store.begin_download(*where, version_id=None, **more).result()):
+        bucket.sends = 19
+        with pytest.raises(LaterError, match="19 of 20 bytes"):
+            ask("a", fd, size=20)
+        bucket.sends = 20
+        ask("a", fd, size=20)
