@@ -308,6 +308,16 @@ def test_patience_has_its_limits(guarded: MotoServer, tmp_path: Path) -> None:
         away.check(sends=True, patient=True)
 
 
+def test_an_answer_that_nobody_understands_is_not_waited_for(moto_server: MotoServer, tmp_path: Path) -> None:
+    """It is neither silence nor trouble of the service's own: it would be the same tomorrow."""
+    make_bucket(moto_server, name := "impatient")
+    with one_answer(b"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n", "close") as endpoint:
+        keys = {"aws_endpoint_url_sqs": endpoint}
+        aws = reach.aws(tmp_path, moto_server.endpoint, moto_server.credentials, name, **keys)
+        with pytest.raises(StartupError):
+            aws.check(sends=True, patient=True)
+
+
 def test_no_such_host(tmp_path: Path) -> None:
     """B2. A name that does not resolve reads as the endpoint's trouble."""
     text = _startup_error(reach.aws(tmp_path, "http://nowhere.invalid", Credentials("k3y", "s3cret")), 69)

@@ -7,7 +7,7 @@ MUTANTS = {
         "pipeline/landing.py",
         "new = self.ledger.begin(rows)",
         "new = [True] * len(rows)",
-        ("unit/test_poller.py::test_a_duplicate_makes_no_second_file",),
+        ("unit/test_landing.py::test_the_same_drop_twice_in_one_batch",),
     ),
     "each-delivery-is-a-drop": Mutant(
         "pipeline/ledger.py",

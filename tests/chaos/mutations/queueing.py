@@ -87,7 +87,7 @@ MUTANTS = {
         "pipeline/aws/sqs.py",
         '        if code_of(error) in ("QueueAlreadyExists", "QueueNameExists"):  # by another instance, just now\n',
         "        if not name:\n",
-        ("contract/test_queue.py::test_two_instances_make_one_queue",),
+        ("unit/test_aws_queue.py::test_a_queue_that_another_instance_just_made_is_used",),
     ),
     "every-thread-looks-for-the-queue": Mutant(
         "pipeline/aws/late.py",
@@ -120,6 +120,6 @@ MUTANTS = {
         "aws_util.py",
         "            if not (patient and is_passing(error)):\n",
         "            if not patient:\n",
-        ("contract/test_errors.py::test_patience_has_its_limits",),
+        ("contract/test_errors.py::test_an_answer_that_nobody_understands_is_not_waited_for",),
     ),
 }
