@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -17,6 +20,18 @@ def test_its_address_is_chosen_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     chosen = EmbeddedAws.at(tmp_path)
     assert [step for step in done if step.startswith("fsync")] == ["fsync address.json", "fsync ."]
     assert EmbeddedAws.at(tmp_path) == chosen
+
+
+def test_of_two_that_begin_at_once_one_chooses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one waits for the lock, and reads what was chosen meanwhile."""
+    flock = fcntl.flock
+
+    def late(file: TextIO, operation: int) -> None:
+        flock(file, operation)
+        (tmp_path / "address.json").write_text(json.dumps({"port": 20_000, "token": "theirs"}))
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert EmbeddedAws.at(tmp_path).token == "theirs"
 
 
 def test_queues_are_durable_before_they_are_called_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

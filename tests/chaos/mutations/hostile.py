@@ -52,10 +52,7 @@ MUTANTS = {
         "pipeline/acceptance.py",
         "        path = checked_path(origin.path if is_below(self._folder, key) else key, _other_separators())\n",
         "        path = origin.path if is_below(self._folder, key) else key\n",
-        (
-            "unit/test_poller.py::test_hostile_metadata_writes_nothing",
-            "unit/test_foreign.py::test_flat_paths_are_checked_whole",
-        ),
+        ("unit/test_foreign.py::test_flat_paths_are_checked_whole",),
     ),
     "objects-outside-choose-their-path": Mutant(
         "pipeline/acceptance.py",

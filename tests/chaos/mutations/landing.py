@@ -334,7 +334,7 @@ MUTANTS = {
         "TO_ANNOUNCE = (Fate.DUE,)\n",
         (
             "unit/test_reconcile.py::test_what_no_ledger_knows_is_missing",
-            "unit/test_queue_faults.py::test_nobody_received_for_longer_than_the_queue_keeps_messages",
+            "integration/test_reconcile.py::test_what_was_never_delivered_is_announced_again",
         ),
     ),
     "young-objects-are-missing": Mutant(

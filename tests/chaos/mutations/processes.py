@@ -196,7 +196,7 @@ MUTANTS = {
         "pipeline/local_aws.py",
         "        fcntl.flock(address, fcntl.LOCK_EX)\n        address.seek(0)\n",
         "        address.seek(0)\n",
-        ("integration/test_local_aws.py::test_two_programs_agree_on_port_and_token",),
+        ("unit/test_embedded.py::test_of_two_that_begin_at_once_one_chooses",),
     ),
     "queues-called-true-before-they-are-durable": Mutant(
         "pipeline/local_server.py",

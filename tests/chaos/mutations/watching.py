@@ -228,6 +228,15 @@ MUTANTS = {
             "unit/test_uploader.py::test_another_file_of_the_same_name_is_never_taken_for_the_sent_one",
         ),
     ),
+    "sent-files-are-removed": Mutant(
+        "pipeline/spool.py",
+        "        path = move(self.queued, queued.path, self.uploaded, queued.path)\n",
+        "        path = queued.path\n        os.unlink(self.queued.path / path)\n",
+        (
+            "unit/test_spool.py::test_finish_and_fail_leave_no_empty_folders",
+            "unit/test_queue_faults.py::test_nobody_received_for_longer_than_the_queue_keeps_messages",
+        ),
+    ),
     "reason-after-the-move": Mutant(
         "pipeline/spool.py",
         "        wanted = self._reserve_reason(queued.path, reason)\n"
