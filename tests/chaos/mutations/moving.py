@@ -196,6 +196,12 @@ MUTANTS = {
         "    if status is None or status.st_nlink or not source.beside(path):\n",
         ("unit/test_spool.py::test_a_file_is_taken_with_one_name",),
     ),
+    "second-name-comes-back": Mutant(
+        "pipeline/moves.py",
+        "            os.fsync(origin.fd)  # else a power cut brings it back after somebody was told\n",
+        "",
+        ("unit/test_spool.py::test_the_second_name_of_a_claim_is_gone_for_good_before_anybody_is_told",),
+    ),
     "reason-not-durable": Mutant(
         "pipeline/moves.py",
         "            os.fsync(file.fileno())\n        os.fsync(place.fd)\n",

@@ -26,14 +26,20 @@ MUTANTS = {
     ),
     "changed-in-a-thread-is-announced": Mutant(
         "pipeline/storing.py",
-        "            if queued.fingerprint() == drop.fingerprint:\n                return drop, stored\n",
-        "            if stored:\n                return drop, stored\n",
+        "            if queued.fingerprint() == placed.drop.fingerprint:\n",
+        "            if placed:\n",
         ("unit/test_uploader.py::test_a_file_that_changes_during_its_upload",),
+    ),
+    "told-of-by-an-earlier-try-is-replaced": Mutant(
+        "pipeline/storing.py",
+        "        if placed.may_be_told:\n",
+        "        if not placed:\n",
+        ("unit/test_storing.py::test_what_an_earlier_try_may_have_told_of_is_never_replaced",),
     ),
     "changed-again-is-announced": Mutant(
         "pipeline/storing.py",
-        "        if queued.fingerprint() != drop.fingerprint:\n",
-        "        if not stored:\n",
+        "        if queued.fingerprint() != placed.drop.fingerprint:\n",
+        "        if not placed:\n",
         ("unit/test_storing.py::test_a_file_that_never_rests_is_tried_with_pauses",),
     ),
     "written-again-is-stored": Mutant(

@@ -32,8 +32,14 @@ MUTANTS = {
     ),
     "source-folder-durable-first": Mutant(
         "pipeline/claims.py",
-        "        for parents in (self._queued, self._watch):\n            for error",
-        "        for parents in (self._watch, self._queued):\n            for error",
+        "        self._sync_all(self._queued)\n",
+        "        self._sync_all(self._watch)\n        self._sync_all(self._queued)\n",
+        ("unit/test_claims.py::test_claims_are_durable_target_first",),
+    ),
+    "folders-durable-from-below": Mutant(
+        "pipeline/parents.py",
+        "        return [levels[depth] for depth in sorted(levels)]\n",
+        "        return [levels[depth] for depth in sorted(levels, reverse=True)]\n",
         ("unit/test_claims.py::test_claims_are_durable_target_first",),
     ),
     "claimed-names-not-durable": Mutant(
