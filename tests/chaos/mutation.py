@@ -74,10 +74,11 @@ def _judge(folder: Path, name: str) -> tuple[list[str], list[str]]:
     killers = mutants.MUTANTS[name].killers
     done = _run_tests(code, killers, _MUTANT_SECONDS)
     failures = _failures(done)
-    if done.returncode not in (0, _TESTS_FAILED) or "\nERROR " in done.stdout:
+    if done.returncode not in (0, _TESTS_FAILED):
         return failures, [f"{name}: pytest ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}"]
     idle = [killer for killer in killers if not any(failure.startswith(f"{killer} ") for failure in failures)]
-    return failures, [f"{name}: {killer} does not notice it" for killer in idle]
+    said = "cannot be run over it" if "\nERROR " in done.stdout else "does not notice it"
+    return failures, [f"{name}: {killer} {said}" for killer in idle]
 
 
 def _failures(done: subprocess.CompletedProcess[str]) -> list[str]:
