@@ -70,7 +70,9 @@ def bucket() -> Bucket:
 
 @pytest.fixture
 def store(bucket: Bucket, tmp_path: Path) -> Iterator[S3Store]:
-    client: Any = SimpleNamespace(head_object=bucket.head_object, meta=SimpleNamespace(endpoint_url="http://x"))
+    events = SimpleNamespace(register_first=lambda *_: None)
+    meta = SimpleNamespace(endpoint_url="http://x", events=events)
+    client: Any = SimpleNamespace(head_object=bucket.head_object, meta=meta)
     made = S3Store(client, bucket, "bucket", tmp_path / "journal")
     yield made
     made.close()
