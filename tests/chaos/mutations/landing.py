@@ -117,14 +117,14 @@ MUTANTS = {
     ),
     "arrival-not-locked": Mutant(
         "pipeline/landing.py",
-        "            if try_lock(fd) and (status := os.fstat(fd)).st_nlink:\n",
-        "            if (status := os.fstat(fd)).st_nlink:\n",
+        "        if not try_lock(fd) or not (status := os.fstat(fd)).st_nlink:\n",
+        "        if not (status := os.fstat(fd)).st_nlink:\n",
         ("unit/test_landing.py::test_recovery_leaves_the_files_of_living_processes",),
     ),
     "arrival-taken-for-a-stray-is-used": Mutant(
         "pipeline/landing.py",
-        "            if try_lock(fd) and (status := os.fstat(fd)).st_nlink:\n",
-        "            if try_lock(fd) and (status := os.fstat(fd)):\n",
+        "        if not try_lock(fd) or not (status := os.fstat(fd)).st_nlink:\n",
+        "        if not try_lock(fd) or not (status := os.fstat(fd)):\n",
         ("unit/test_landing.py::test_a_file_taken_for_a_stray_is_not_used",),
     ),
     "files-for-everybody": Mutant(
