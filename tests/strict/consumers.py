@@ -12,6 +12,7 @@ from awscrt import checksums  # type: ignore[import-untyped]  # it ships no type
 
 _LEDGER = ".relay/ledger.sqlite3"
 _CHUNK = 1024 * 1024
+_MADE = "SELECT 1 FROM sqlite_schema WHERE name = 'drops'"
 _HERE = "SELECT name FROM drops WHERE drop_id = ? AND state = 'delivered'"
 
 
@@ -31,7 +32,8 @@ class Consumer:
 
     def _name(self, row: str) -> Path | None:
         ledger = self._open()
-        found = ledger.execute(_HERE, (row,)).fetchone() if ledger is not None else None
+        # A ledger that was made a moment ago has no tables yet.
+        found = ledger.execute(_HERE, (row,)).fetchone() if ledger and ledger.execute(_MADE).fetchone() else None
         return Path(os.fsdecode(unquote_to_bytes(found[0]))) if found else None
 
     def _open(self) -> sqlite3.Connection | None:

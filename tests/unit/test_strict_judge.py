@@ -133,11 +133,13 @@ def test_what_is_acknowledged_has_arrived(
 
 
 def test_what_is_not_in_the_ledger_has_not_arrived(court: Court, place: Path) -> None:
-    """Nor is what is being published; though a file of that content lies there. Nor where there is no ledger."""
+    """Nor is what is being published; though a file of that content lies there. Nor where there is no ledger yet."""
     (place / "sub/a b").write_bytes(BODY)
+    (begun := place.parent / "begun" / ".relay").mkdir(parents=True)
+    (begun / "ledger.sqlite3").touch()
     court.there = stored()
-    here, elsewhere = Consumer(place, []), Consumer(place.parent / "none", [])
-    for consumer, key in ((here, "in/b"), (here, "in/begun"), (elsewhere, "in/a")):
+    here, elsewhere, new = (Consumer(folder, []) for folder in (place, place.parent / "none", begun.parent))
+    for consumer, key in ((here, "in/b"), (here, "in/begun"), (elsewhere, "in/a"), (new, "in/a")):
         said = Announced("drops", key, "", "d1", "7", CRC)
         court.log.violations.clear()
         court.judge.consumers = [consumer]
