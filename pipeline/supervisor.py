@@ -272,6 +272,7 @@ class Supervisor:
         blame = running.blame
         link = Link(name, writer, shared, locks, blame.suspects(), blame.condemned())
         process = self._context.Process(target=role.target, name=name, args=(link, *role.args))
+        _stand_somewhere()
         # A child must not meet Ctrl-C before it can ignore it: blocked here, and the mask is inherited.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -280,3 +281,11 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
         writer.close()
         return Child(running, role, name, process, reader, shared, time.monotonic())
+
+
+def _stand_somewhere() -> None:
+    """Leave a current folder that somebody removed: no process could be started in it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir("/")
