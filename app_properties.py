@@ -206,7 +206,7 @@ class _Complaint:
 
     def _line(self, section: str, key: str) -> int:
         current = ""
-        for number, line in enumerate(self.text.splitlines(), 1):
+        for number, line in enumerate(self.text.split("\n"), 1):
             header = re.match(r"\[([^\]]+)\]", line)
             current = header.group(1) if header else current
             if current == section and re.match(rf"{re.escape(key)}\s*([=:]|$)", line):

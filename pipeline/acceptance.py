@@ -71,7 +71,7 @@ class Acceptance:
         if size != stored.size or origin.crc64nvme not in (None, arrival.checksum):
             raise ChangedError(
                 f"{notice.key!r} arrived damaged: {size} of {stored.size} bytes, checksum {arrival.checksum} "
-                f"instead of {origin.crc64nvme}"
+                f"instead of {printable(str(origin.crc64nvme)[:40])}"
             )
         if origin.mtime_ns is not None:
             os.utime(arrival.fd, ns=(origin.mtime_ns, origin.mtime_ns))
