@@ -3,14 +3,16 @@
 import argparse
 import faulthandler
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
 
 import app_logger
 import app_properties
-from pipeline import arguments, plan
+from pipeline import arguments, plan, start
 from pipeline.local_aws import EmbeddedAwsError
+from pipeline.names import printable
 from pipeline.ports import EXIT_CONFIG, EXIT_RUNNING, EXIT_UNAVAILABLE, StartupError
 from pipeline.supervisor import Supervisor
 
@@ -40,6 +42,8 @@ def main(words: list[str]) -> int:
 
 def _open_log(settings: app_properties.Settings) -> None:
     try:
+        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+        settings.log_file.open("ab").close()
         app_logger.configure(HOME / "logging.conf", settings.log_file, "main")
     except OSError as error:
         text = f"[General] logFilePath: {settings.log_file} cannot be written: {error}"
@@ -51,13 +55,16 @@ def _greet(options: argparse.Namespace, job: plan.Job) -> None:
     work = f"Mode {options.mode}" if options.mode else "redrive" if options.redrive else "reconcile"
     log.info("folder relay %s, %s, %s", VERSION, work, options.config)
     for key, place in {"logFilePath": job.settings.log_file, **job.folders}.items():
-        log.info("%-26s %s", key, place)
+        real = os.path.realpath(place)
+        log.info("%-26s %s", key, place if real == str(place) else f"{place} → {real}")
     for step in job.crossing:
         log.info("another file system, files are copied: %s", step)
+    for exposure in start.exposed(options.config, job.settings, job.folders):
+        log.warning("%s", exposure)
 
 
 def _refuse(text: str, code: int) -> int:
-    print(f"main.py: {text}", file=sys.stderr)
+    print(f"main.py: {printable(text)}", file=sys.stderr)
     return code
 
 

@@ -5,6 +5,8 @@ import errno
 import os
 import secrets
 import shutil
+import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +65,7 @@ def prepare(settings: Settings, mode: int) -> Locks:
     StartupError (75) names who has them already, or (78) the key and the folder that cannot be used.
     """
     folders = folders_of(settings, mode)
+    _refuse_other_encoding()
     if mode in CONSUME_MODES:
         _refuse_missing_command(settings.command_after_download)
     _refuse_nesting(_configured(settings), settings.log_file)
@@ -81,6 +84,23 @@ def prepare(settings: Settings, mode: int) -> Locks:
         # Not before: another instance must not meet what is tried.
         return locks._replace(crossing=_try_to_move(folders, copies=settings.cross_device_moves))
     return locks
+
+
+def exposed(config: Path, settings: Settings, folders: Mapping[str, Path]) -> Iterator[str]:
+    """What other users of this machine may do and should not, a line for each."""
+    mode = stat.S_IMODE(config.stat().st_mode)
+    if settings.aws_secret_key and mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield (
+            f"{config} holds keys and others may read it (mode {mode:04o}): chmod 600 it, or leave both keys empty "
+            "and use the default credential chain"
+        )
+    for key, folder in folders.items():
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            yield (
+                f"[General] {key}: any user may remove and replace what lies in {folder} (mode {mode:04o}): "
+                "chmod o-w it, or set its sticky bit"
+            )
 
 
 def _lock(settings: Settings, mode: int) -> Locks:
@@ -107,6 +127,17 @@ def _refuse_nesting(folders: Mapping[str, Path], log_file: Path) -> None:
             raise StartupError(
                 f"[General] logFilePath: {real_log} lies inside {key} ({folder}); put the log elsewhere", EXIT_CONFIG
             )
+
+
+def _refuse_other_encoding() -> None:
+    """Names of files are bytes that other machines have to read as the same characters."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise StartupError(
+            f"names of files are read as {encoding} here, and would arrive as others: "
+            "set LC_ALL=C.UTF-8 or PYTHONUTF8=1",
+            EXIT_CONFIG,
+        )
 
 
 def _refuse_missing_command(words: tuple[str, ...]) -> None:

@@ -95,12 +95,13 @@ def test_help_and_version() -> None:
         ("[AWS]\nfolderToWatch=x\n", ":2: [AWS] folderToWatch: this key belongs into [General]"),
         ("[Genral]\n", "[Genral]: unknown section; did you mean General?"),
         ("[AWS]\naws_s3_folder=x\n", "[AWS] aws_s3_bucket: missing"),
+        ("[AWS]\n\x1b[31mx=1\n", ":2: [AWS] \\x1b[31mx: unknown key"),
         ("x\n", "not a properties file"),
         ("[AWS]\na=1\na=1\n", "not a properties file"),
     ],
 )
 def test_bad_properties(tmp_path: Path, text: str, said: str) -> None:
-    """A properties file that cannot be used exits 78 and says where and why."""
+    """G1. A properties file that cannot be used exits 78 and says where and why."""
     path = tmp_path / "p"
     path.write_text(text)
     code, output = refusal("--mode", "3", "--config", path)
@@ -129,7 +130,7 @@ def test_bad_properties(tmp_path: Path, text: str, said: str) -> None:
     ],
 )
 def test_bad_value(tmp_path: Path, key: str, value: str, section: str) -> None:
-    """A value that cannot be is named with file, line, section and key, and exits 78."""
+    """G1. A value that cannot be is named with file, line, section and key, and exits 78."""
     path = write_properties(tmp_path, **{key: value})
     code, text = refusal("-Mode", "3", "--config", path)
     assert code == 78
@@ -140,7 +141,7 @@ def test_bad_value(tmp_path: Path, key: str, value: str, section: str) -> None:
 
 
 def test_missing_properties(tmp_path: Path) -> None:
-    """A properties file that is not there exits 78 and says which option gives another."""
+    """G1. A properties file that is not there exits 78 and says which option gives another."""
     code, text = refusal("-Mode", "1", "--config", tmp_path / "none")
     assert (code, f"{tmp_path / 'none'}: no such file" in text, "--config" in text) == (78, True, True)
     code, text = refusal("-Mode", "1", "--config", tmp_path)
@@ -162,7 +163,7 @@ def test_missing_properties(tmp_path: Path) -> None:
     ],
 )
 def test_impossible_folders(tmp_path: Path, keys: dict[str, Any], said: tuple[str, ...]) -> None:
-    """Folders that cannot serve are refused with 78, naming the key, before anything starts."""
+    """G2, G3. Folders that cannot serve are refused with 78, naming the key, before anything starts."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "file").write_text("not a folder")
     if "folderToStoreTempFiles" in keys:
@@ -197,7 +198,7 @@ def test_folder_without_permission(tmp_path: Path, folder: str, mode: int) -> No
 
 
 def test_unprivileged_user(tmp_path: Path) -> None:
-    """Without any capability, and without a home, it relays files; its own state is for nobody else."""
+    """G10. Without any capability, and without a home, it relays files; its own state is for nobody else."""
     program = Program(write_properties(tmp_path), 3, env={"HOME": "/nonexistent"}, prefix=unprivileged())
     try:
         program.started()
@@ -269,7 +270,7 @@ def test_endpoint_refuses(tmp_path: Path, launch: Launch) -> None:
 def test_unusable_environment(
     tmp_path: Path, launch: Launch, silent: str, env: dict[str, Any], code: int, said: str
 ) -> None:
-    """AWS_* variables that cannot be used are named, without a traceback."""
+    """G1. AWS_* variables that cannot be used are named, without a traceback."""
     (tmp_path / "broken").write_text("[default\nx")
     if "AWS_CONFIG_FILE" in env:
         env = {"AWS_CONFIG_FILE": str(tmp_path / "broken")}
@@ -360,7 +361,7 @@ def test_aws_refuses(
     prepare: Callable[[MotoServer], dict[str, Any]],
     said: tuple[str, ...],
 ) -> None:
-    """What AWS refuses at the start ends the program with 69, the code and what to do next, and no secret."""
+    """G5. What AWS refuses at the start ends the program with 69, the code and what to do next, and no secret."""
     auth_server.reset()
     program = launch(tmp_path, 3, aws_endpoint_url=auth_server.endpoint, **(keys := prepare(auth_server)))
     assert_unavailable(program, *said, secret=keys.get("aws_secret_key", SECRET))

@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 
 from app_properties import Settings, load
-from pipeline import crossing, kernel, start
+from pipeline import crossing, kernel, locks, start
 from pipeline.folders import Folder
 from pipeline.kernel import PROBE, Facilities
 from pipeline.local_aws import EmbeddedAws, EmbeddedAwsError
 from pipeline.locks import lock_side
 from pipeline.moves import move
-from pipeline.ports import EXIT_CONFIG, StartupError
+from pipeline.ports import EXIT_CONFIG, EXIT_RUNNING, StartupError
 from pipeline.roles.spool import open_spool
 from tests.unit.places import another_file_system, never_stopped, no_rename_between, tree, write
 
 KEYS = "folderToWatch=Watch\nfolderForDownloadedFiles=Down\n"
+KEPT = "aws_access_key_id=AKIAHUSH\naws_secret_key=hush\n"
 
 
 def settings_of(root: Path, general: str = KEYS, mode: int = 3) -> Settings:
@@ -65,9 +66,66 @@ def refusal(settings: Settings, mode: int) -> str:
     ],
 )
 def test_folders_of_another_mode_count(tmp_path: Path, mode: int, general: str, said: str) -> None:
-    """Mode 1 and Mode 2 run beside each other with one file: what either would do to the other is refused by both."""
+    """G2. Mode 1 and Mode 2 run beside each other with one file: what either would do to the other both refuse."""
     assert said in refusal(settings_of(tmp_path, general, mode), mode)
     assert not (tmp_path / "state").exists()
+
+
+def test_links_hide_no_loop(tmp_path: Path) -> None:
+    """G2, G3. A link is a way to its folder: what would lie in another behind it is refused as well."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "state" / "Watch").symlink_to(tmp_path / "real")
+    with prepared(settings_of(tmp_path), 3):
+        pass
+    assert "lies inside folderToWatch" in refusal(
+        settings_of(tmp_path, f"folderToWatch=Watch\nfolderForDownloadedFiles={tmp_path}/real/in\n"), 3
+    )
+    assert os.listdir(tmp_path / "real") == []
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+def test_two_programs_make_no_ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, second: int) -> None:
+    """G2. What one of them receives into, another on this machine does not watch: it is in use."""
+    monkeypatch.setattr(locks, "_ORPHAN_SECONDS", 0.0)
+    general = f"folderToWatch={tmp_path}/shared\n", f"folderForDownloadedFiles={tmp_path}/shared\n"
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    with prepared(settings_of(one, general[first - 1], first), first):
+        with pytest.raises(StartupError, match=f"{tmp_path}/shared") as refused:
+            start.prepare(settings_of(other, general[second - 1], second), second)
+        assert refused.value.code == EXIT_RUNNING
+
+
+@pytest.mark.parametrize(
+    ("mode", "keys", "told"),
+    [(0o640, KEPT, True), (0o604, KEPT, True), (0o600, KEPT, False), (0o644, "", False)],
+)
+def test_keys_that_others_may_read(tmp_path: Path, mode: int, keys: str, told: bool) -> None:
+    """G4. The file and its mode; one without keys may be anybody's to read."""
+    settings = settings_of(tmp_path)
+    file = tmp_path / "Application.properties"
+    file.write_text(file.read_text() + keys)
+    file.chmod(mode)
+    said = list(start.exposed(file, load(file, 3, tmp_path), {}))
+    assert ["hush" in line for line in said] == [False] * told
+    assert [f"{file} holds keys and others may read it (mode {mode:04o})" in line for line in said] == [True] * told
+    assert settings.aws_secret_key == ""
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o777, True), (0o702, True), (0o1777, False), (0o775, False)])
+def test_folders_that_others_may_rearrange(tmp_path: Path, mode: int, told: bool) -> None:
+    """G3. The key, the folder and its mode; with the sticky bit each may only add to it."""
+    settings, folders = settings_of(tmp_path), {"folderForDownloadedFiles": tmp_path / "Down"}
+    (tmp_path / "Down").mkdir()
+    (tmp_path / "Down").chmod(mode)
+    said = list(start.exposed(tmp_path / "Application.properties", settings, folders))
+    assert [
+        f"folderForDownloadedFiles: any user may remove and replace what lies in {tmp_path}/Down" in line
+        and f"(mode {mode:04o})" in line
+        for line in said
+    ] == [True] * told
 
 
 @pytest.mark.parametrize(("mode", "absent"), [(1, ("Down", "FailedMessages")), (2, ("Watch", "Failed"))])
