@@ -84,13 +84,17 @@ class Program:
         env: Mapping[str, str] | None = None,
         prefix: Iterable[str] = (),
         stdout: int | None = None,
+        main: Path = MAIN,
     ) -> None:
-        """`prefix`: a command that runs the program, such as setpriv. `stdout`: for another console than a file."""
+        """`prefix`: a command that runs the program, such as setpriv. `stdout`: for another console than a file.
+
+        `main`: of another copy of the program.
+        """
         self.config, self.state = config, config.parent / "state"
         self.mark = f"RELAY_TEST_MARK={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         arguments = [] if mode is None else ["-Mode", str(mode)]
-        command = [*prefix, sys.executable, str(MAIN), *arguments, "--config", str(config), *options]
+        command = [*prefix, sys.executable, str(main), *arguments, "--config", str(config), *options]
         self.console = config.with_name(f"console-{value[:8]}")
         with self.console.open("wb") as console:
             self.process = subprocess.Popen(

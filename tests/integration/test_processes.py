@@ -169,7 +169,7 @@ def holds_open(pid: int, path: Path) -> bool:
 
 
 def test_console_is_closed(tmp_path: Path) -> None:
-    """A9. A console whose reader went away, and a hangup under nohup, stop no transfer and change no exit code."""
+    """A9, G7. A console whose reader went away, and a hangup under nohup, stop no transfer and change no exit code."""
     reader, writer = os.pipe()
     program = Program(write_properties(tmp_path, shutdownSeconds=20), 3, stdout=writer, prefix=["nohup"])
     os.close(writer)

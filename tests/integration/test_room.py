@@ -148,7 +148,7 @@ def test_d01_what_does_not_fit_waits_alone(tmp_path: Path, programs: list[Progra
 
 
 def test_d02_no_room_for_the_log(tmp_path: Path, programs: list[Program]) -> None:
-    """D2. The log's disk is full: files go on all the same, and the console tells of them."""
+    """D2, G7. The log's disk is full: files go on all the same, and the console tells of them."""
     logs = tmp_path / "state" / "logs"
     program = Program(write_properties(tmp_path, logFilePath="logs/relay.log"), 3, prefix=mounted(logs, "size=256k"))
     programs.append(program)

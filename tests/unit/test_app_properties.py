@@ -122,7 +122,7 @@ def test_absolute_folders_stay(tmp_path: Path) -> None:
     ],
 )
 def test_a_complaint_says_where_and_what(tmp_path: Path, old: str, new: str, line: int, parts: list[str]) -> None:
-    """File, line, section, key and value, what would be right, and never the value of a secret."""
+    """G1. File, line, section, key and value, what would be right, and never the value of a secret."""
     assert old in OLDER
     said = complaint(tmp_path, OLDER.replace(old, new, 1))
     assert f"Application.properties:{line}: " in said
@@ -133,7 +133,7 @@ def test_a_complaint_says_where_and_what(tmp_path: Path, old: str, new: str, lin
 
 @pytest.mark.parametrize("key", ["aws_s3_bucket", "aws_s3_folder", "aws_region", "aws_sqs"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
-    """Those without a default."""
+    """G1. Those without a default."""
     text = "\n".join(line for line in OLDER.split("\n") if not line.startswith(f"{key}="))
     said = complaint(tmp_path, text)
     assert f"[AWS] {key}: missing" in said
@@ -165,19 +165,19 @@ def test_a_folder_is_needed_by_its_modes(tmp_path: Path, key: str, needed: set[i
     ],
 )
 def test_a_file_that_is_none(tmp_path: Path, text: str | bytes, part: str) -> None:
-    """One line that says so."""
+    """G1. One line that says so."""
     assert part in complaint(tmp_path, text)
 
 
 def test_no_file_at_all(tmp_path: Path) -> None:
-    """Nor a folder in its place."""
+    """G1. Nor a folder in its place."""
     for path, part in ((tmp_path / "gone", "no such file"), (tmp_path, "cannot be read")):
         with pytest.raises(PropertiesError, match=part):
             load(path, 1, HOME)
 
 
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
-    """Neither credential stands in the text of Settings, which logs and tracebacks print."""
+    """G5. Neither credential stands in the text of Settings, which logs and tracebacks print."""
     text = OLDER.replace("_key_id=", "_key_id=AKIAHUSH").replace("secret_key=", "secret_key=very/hush")
     settings = read(tmp_path, text)
     assert (settings.aws_access_key_id, settings.aws_secret_key) == ("AKIAHUSH", "very/hush")

@@ -18,10 +18,11 @@ _ROWS = {
     "D": range(1, 30),
     "E": range(1, 10),
     "F": range(1, 16),
+    "G": (*range(1, 9), 10, 11),
 }
 PROMISED = {f"{section}{number}" for section, numbers in _ROWS.items() for number in numbers}
-"""What there is to say of processes, of S3, of the queue, of Watch and QueuedForUpload, of names and content, and of
-messages and objects of anybody."""
+"""What there is to say of processes, of S3, of the queue, of Watch and QueuedForUpload, of names and content, of
+messages and objects of anybody, and of how the program is run."""
 
 
 def rows() -> dict[str, list[str]]:

@@ -288,7 +288,7 @@ def test_with_name(path: str, name: str, renamed: str) -> None:
 @given(st.text())
 @example("\x1b[31m\r\nforged \u202e \udcff")
 def test_printable_is_one_harmless_line(text: str) -> None:
-    """E2. No control character, line end, direction mark or undecodable byte survives; plain text does."""
+    """E2, G6. No control character, line end, direction mark or undecodable byte survives; plain text does."""
     shown = printable(text)
     assert shown.isprintable()
     shown.encode()

@@ -1,0 +1,1 @@
+"""Whatever bytes come from elsewhere, as messages, names, objects and properties files: understood, or refused."""
