@@ -125,7 +125,9 @@ def key(raw: bytes) -> None:
     text = _text(raw)
     for folder in _FOLDERS:
         with contextlib.suppress(NameRefusedError):
-            path = checked_path(path_of_key(folder, text))
+            path = path_of_key(folder, text)
+            assert os.path.normpath(f"/{text}") == f"/{text}"
+            checked_path(path)
             assert not refused_by_name(path)
             assert text == (f"{folder}/{path}" if folder else path)
             assert key_for(folder, path).text == text
@@ -185,6 +187,7 @@ TARGETS = {
             b"in/a" + _attributes(**{"drop-id": "a" * 26, "path": "a%FF/b", "crc64nvme": "AAAAAAAAAAA="}),
             b"in/a" + _attributes(**{"drop-id": "a" * 26, "path-base64": "YS9i", "mtime": "2025-01-31T12:00:00.5Z"}),
             b"in/a" + _attributes(**{"drop-id": "a" * 26, "path": "a", "crc64nvme": "A\x16\x1b[31m"}),
+            b"in/a" + _attributes(**{"drop-id": "b/in", "path": "a"}),
             b"in/a%2Fb" + _attributes(**{"key-encoding": "percent", "mode": "4755"}),
         ],
     ),

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,8 +131,11 @@ def test_folders_that_others_may_rearrange(tmp_path: Path, mode: int, told: bool
 
 @pytest.mark.parametrize(("mode", "absent"), [(1, ("Down", "FailedMessages")), (2, ("Watch", "Failed"))])
 def test_only_the_folders_of_the_mode_are_made(tmp_path: Path, mode: int, absent: tuple[str, ...]) -> None:
-    """A consumer has no Watch, even where the file names one."""
+    """G3. A consumer has no Watch, even where the file names one; nobody else may write into what is made."""
     with prepared(settings_of(tmp_path), mode):
+        made = [path for path in (tmp_path / "state").iterdir() if path.is_dir()]
+        assert len(made) > 2
+        assert not any(stat.S_IMODE(path.stat().st_mode) & 0o027 for path in made)
         assert not any((tmp_path / "state" / name).exists() for name in absent)
 
 
