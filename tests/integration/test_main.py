@@ -138,6 +138,7 @@ def test_bad_value(tmp_path: Path, key: str, value: str, section: str) -> None:
     line = next((n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(f"{named}=")), 0)
     where = f"{path}:{line}" if line else f"{path}"
     assert f"{where}: [{section}] {named}: " in text
+    assert not (tmp_path / "state").exists()
 
 
 def test_missing_properties(tmp_path: Path) -> None:
