@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
+from pipeline import batcher, threads
 from pipeline.batcher import settle
 from tests import fakes
 
@@ -41,11 +43,15 @@ class Turns:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Take the place of every pool, batch and transfer thread of the modules that are loaded."""
         patch.setattr(fakes, "_begun", self.add)
-        for name, module in list(sys.modules.items()):
-            if name.startswith("pipeline.") and hasattr(module, "ThreadPoolExecutor"):
-                patch.setattr(module, "ThreadPoolExecutor", lambda *_size_and_name: _Pool(self))
-            if name.startswith("pipeline.") and name != "pipeline.batcher" and hasattr(module, "Batcher"):
-                patch.setattr(module, "Batcher", lambda flush, size, *_times, **_ways: _Batches(self, flush, size))
+        instead = {
+            threads.Pool: lambda *_size_and_name: _Pool(self),
+            batcher.Batcher: lambda flush, size, *_times, **_ways: _Batches(self, flush, size),
+        }
+        for whose, module in list(sys.modules.items()):
+            for kind, made in instead.items() if whose.startswith("pipeline.") else ():
+                if getattr(module, kind.__name__, None) is kind and whose != kind.__module__:
+                    patch.setattr(module, kind.__name__, made)
+        patch.setattr(threading.Thread, "start", _refuse)  # else what runs here has become another than was proven
 
 
 class _Pool:
@@ -95,6 +101,10 @@ class _Batched(Future[Any]):
         if not self.done():
             self._make_go()
         return super().result(timeout)
+
+
+def _refuse(thread: threading.Thread) -> None:
+    raise AssertionError(f"{thread.name} would run beside the proof")
 
 
 def _settle(future: Future[Any], work: Callable[[], Any]) -> None:
