@@ -75,10 +75,12 @@ class Hand:
             for each in ours:
                 each.done = True
                 self._drop(each)
-        self._show(ours, seconds)
-        with self._changed:
-            self._leaving -= len(ours)
-            self._tell_if_empty()
+        try:
+            self._show(ours, seconds)
+        finally:
+            with self._changed:
+                self._leaving -= len(ours)
+                self._tell_if_empty()
 
     def _show(self, ours: list[Held], seconds: float) -> None:
         longest = min((each.last for each in ours), default=0.0) - time.monotonic()

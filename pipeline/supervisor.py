@@ -153,7 +153,7 @@ class Supervisor:
             ended = [child for child in running.children if child.process.exitcode is not None]
             for child in ended:  # all of them first: the end of one may ask those that are left to stop
                 running.children.remove(child)
-            for child in ended:
+            for child in sorted(ended, key=_is_done):  # what is to be started again keeps its side from being done
                 self._ended(running, child)
         for child, deadline in list(self._draining):
             if child.process.exitcode is None and (time.monotonic() >= deadline or self._impatient(child)):
@@ -206,7 +206,8 @@ class Supervisor:
         if code in self._start_failures:
             self._code = code
         elif code == 0 and child.role.leads:
-            running.ended = not any(other.role is child.role for other in running.children)
+            others = any(other.role is child.role for other in running.children)
+            running.ended = not others and running.restart_at is None
             self._finished.add(running.side.name)
         elif running.side.restarts and not running.ended:
             self._crashed(running, child, code)
@@ -281,6 +282,10 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
         writer.close()
         return Child(running, role, name, process, reader, shared, time.monotonic())
+
+
+def _is_done(child: Child) -> bool:
+    return child.process.exitcode == 0
 
 
 def _stand_somewhere() -> None:

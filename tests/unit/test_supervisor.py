@@ -56,3 +56,20 @@ def test_a_queue_that_a_death_may_have_spoiled_is_left(made: Supervisor, shares:
     assert len(other.asked) == shares  # type: ignore[attr-defined]
     assert running.children == ([] if shares else [other])
     assert [child for child, _ in made._draining] == ([other] if shares else [])
+
+
+@pytest.mark.parametrize("codes", [(0, -9), (-9, 0)])
+def test_a_side_is_not_done_while_one_of_it_is_to_be_started_again(
+    made: Supervisor, monkeypatch: pytest.MonkeyPatch, codes: tuple[int, int]
+) -> None:
+    """With --once two pollers end at the same instant, one because it was killed: what it had in hand is not done."""
+    monkeypatch.setattr(made, "_close", lambda _child, asked: None)
+    running = Running(Side("side", ()))
+    role = SimpleNamespace(leads=True)
+    for code in codes:
+        child = child_of(running)
+        child.role, child.process.exitcode = role, code  # type: ignore[misc,assignment]
+        running.children.append(child)
+    made._running.append(running)
+    made._collect()
+    assert (running.ended, running.restart_at is None) == (False, False)
