@@ -8,7 +8,7 @@ from tests.chaos import mode4
 
 
 def test_all_is_accounted_for_on_another_endpoint(tmp_path: Path) -> None:
-    """Eight seconds on SeaweedFS beside an SQS server: files that travel whole and in parts, and flat memory."""
+    """Eight seconds on SeaweedFS beside an SQS server: files that travel whole and in parts."""
     outcome = mode4.run(tmp_path, "seaweed", ["--seed", "5", "--sizes", "mix", "--files", "10"], 8)
     assert (outcome.code, outcome.violations) == (0, []), outcome.table()
     assert outcome.report["totals"]["fed back"] > 20
