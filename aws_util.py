@@ -19,8 +19,10 @@ from botocore.utils import get_environ_proxies
 
 from app_properties import Settings
 from pipeline.aws import sqs
+from pipeline.aws.answers import leave_out_keys
 from pipeline.aws.checksum import crc64nvme, crc64nvme_of
 from pipeline.aws.classic import ClassicEngine
+from pipeline.aws.credentials import guard
 from pipeline.aws.crt import CrtEngine
 from pipeline.aws.engine import OWNER, Engine
 from pipeline.aws.errors import code_of, describe, is_passing, translate, translated
@@ -105,7 +107,7 @@ class Aws:
             return "none needed"
         try:
             credentials = self._session.get_credentials()
-        except (BotoCoreError, ValueError) as error:  # ValueError: credential_process wrote what cannot be read
+        except BotoCoreError as error:
             raise StartupError(describe(error, "find credentials")) from error
         if credentials is None:
             raise StartupError(
@@ -238,7 +240,9 @@ class Aws:
         client = self._client("s3", **special, **(_BY_PATH if _is_foreign(self._endpoint("s3")) else {}))
         # The environment, or the shared configuration, may have named another store.
         by_path = client.meta.config.s3 == _BY_PATH["s3"] or not _is_foreign(client.meta.endpoint_url)
-        return client if by_path else self._client("s3", **special, **_BY_PATH)
+        client = client if by_path else self._client("s3", **special, **_BY_PATH)
+        leave_out_keys(client)
+        return client
 
     @cached_property
     def _sqs(self) -> Any:
@@ -260,6 +264,8 @@ class Aws:
             proxies={} if self._uses_embedded() else None,
             **special,
         )
+        with translated("find credentials"):
+            self._session.get_credentials()
         # The stubs know every service by an overload of its own; a name at run time fits none.
         make: Any = self._session.client
         try:
@@ -270,7 +276,9 @@ class Aws:
 
     @cached_property
     def _core(self) -> botocore.session.Session:
-        return botocore.session.get_session()
+        session = botocore.session.get_session()
+        guard(session)
+        return session
 
     @cached_property
     def _session(self) -> boto3.session.Session:

@@ -74,8 +74,8 @@ class Answer:
         )
 
 
-def read_beside_keys(client: "S3Client") -> None:
-    """Read what S3 says of uploads even where it repeats a key that no XML may hold.
+def leave_out_keys(client: "S3Client") -> None:
+    """Read what S3 says of an upload without its key, which it repeats even if no XML may hold it.
 
     It does not ask how to encode it there, as a listing does. A parser refuses the whole answer, and botocore takes
     that for one that was cut off, to be tried again: for ever.

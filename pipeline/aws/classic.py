@@ -31,7 +31,7 @@ class ClassicEngine:
 
     def put(self, put: Put) -> Future[Answer]:
         """See engine.Engine."""
-        return self._pool.submit(self._send_part if put.upload_id else self._send, put)
+        return self._pool.submit(self._send_part if put.part else self._send, put)
 
     def get(self, get: Get, write: Callable[[bytes, int], None]) -> Future[Answer]:
         """See engine.Engine."""

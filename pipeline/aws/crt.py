@@ -75,7 +75,7 @@ class CrtEngine:
     def put(self, put: Put) -> Future[Answer]:
         """See engine.Engine."""
         headers = [("Content-Length", str(len(put.body))), ("x-amz-checksum-crc64nvme", put.crc64nvme)]
-        if put.upload_id:
+        if put.part:
             target = self._part.target(put.key, f"partNumber={put.part}&uploadId={quote(put.upload_id, safe='')}")
             return self._send("UploadPart", self._part, "PUT", target, headers, put.body)
         headers.append(("Content-Type", put.content_type))

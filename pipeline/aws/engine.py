@@ -14,7 +14,7 @@ OWNER = "ExpectedBucketOwner"
 
 @dataclass(frozen=True)
 class Put:
-    """One object, or with `upload_id` one part of one, sent in one request."""
+    """One object, or with `part` one part of one, sent in one request."""
 
     key: str
     body: bytes
@@ -27,6 +27,7 @@ class Put:
     """The ETag, without quotes, of what is to be replaced."""
     upload_id: str = ""
     part: int = 0
+    """From 1; 0: the object itself."""
 
 
 @dataclass(frozen=True)

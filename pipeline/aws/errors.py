@@ -1,7 +1,6 @@
 """botocore's and awscrt's errors → the few kinds the workers know; their text says what happened, where, what to do."""
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -102,7 +101,6 @@ _ADVICE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((boto.NoRegionError, boto.InvalidRegionError), "correct aws_region"),
     ((boto.SSLError,), _CERTIFICATE),
     ((boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ConnectionClosedError), _ENDPOINT),
-    ((ValueError,), f"mend what credential_process writes, or {_CHAIN}"),
 )
 # The runtime's errors that did not come from the service, by the beginning of their names.
 _CRT: tuple[tuple[tuple[str, ...], type[RelayError], str], ...] = (
@@ -199,7 +197,7 @@ def translate(error: Exception, what: str) -> RelayError:
     if isinstance(error, boto.ClientError):
         code, message = _answer(error)
         return kind_of(code, status_of(error), message)(text)
-    if isinstance(error, (*_PAUSING_ERRORS, json.JSONDecodeError)):
+    if isinstance(error, _PAUSING_ERRORS):
         return PausedError(text)
     return NeverError(text) if isinstance(error, boto.ParamValidationError) else LaterError(text)
 
@@ -209,9 +207,8 @@ def translated(what: str) -> Iterator[None]:
     """Raise whatever botocore or awscrt raise inside as its RelayError."""
     try:
         yield
-    # botocore lets some of urllib3's errors pass while a body is read, one of TLS for instance, and what it meets
-    # when it reads what a credential_process has written.
-    except (boto.ClientError, boto.BotoCoreError, HTTPError, AwsCrtError, json.JSONDecodeError) as error:
+    # botocore lets some of urllib3's errors pass while a body is read: one of TLS, for instance.
+    except (boto.ClientError, boto.BotoCoreError, HTTPError, AwsCrtError) as error:
         raise translate(error, what) from error
 
 

@@ -1,7 +1,7 @@
 """The multipart uploads under way: noted durably before their first part, so that they can go on, or be aborted.
 
 Each is a small file, locked by the process that uploads. A record nobody has locked is of an upload that was cut off.
-One without an id was written before S3 was asked for one: what was begun under its key since then is nobody else's.
+One without an id was written before S3 was asked for one: what was begun under its key then may be its own.
 """
 
 import contextlib

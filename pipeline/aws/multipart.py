@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote_plus
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.aws.answers import Answer, read_beside_keys
+from pipeline.aws.answers import Answer
 from pipeline.aws.body import body_of, part_size_of, ranges, refuse_changed
 from pipeline.aws.checksum import as_text, combine_crc64nvme, crc64nvme_value
 from pipeline.aws.engine import OWNER, Engine, Put
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GONE, _REFUSED = "NoSuchUpload", 400
+_NO_SUCH_CALL = ("NotImplemented", "MethodNotAllowed")
 _SKEW_SECONDS = 900
 """By which S3 lets clocks differ."""
+_HOPE_SECONDS = 7 * 86_400.0
+"""After which nobody looks any more for what a store does not list."""
 _HOPELESS = (TakenError, NeverError, ChangedError, CancelledError)
 """After these nothing goes on with the parts that are there."""
 
@@ -45,7 +49,6 @@ class Multipart:
         self._client, self._engine, self._bucket, self._journal = client, engine, bucket, journal
         self._budget, self._extra = budget, extra
         self._endpoint = str(client.meta.endpoint_url)
-        read_beside_keys(client)
         self._owner: Any = {name: value for name, value in extra.items() if name == OWNER}
 
     def upload(
@@ -141,7 +144,7 @@ class Multipart:
 
     def _create(self, content: Content, key: str, metadata: Mapping[str, str], what: str) -> str:
         with translated(what):
-            return self._client.create_multipart_upload(
+            answer = self._client.create_multipart_upload(
                 Bucket=self._bucket,
                 Key=key,
                 ContentType=content.content_type,
@@ -149,7 +152,10 @@ class Multipart:
                 ChecksumAlgorithm="CRC64NVME",
                 ChecksumType="FULL_OBJECT",
                 **self._extra,
-            )["UploadId"]
+            )
+        if not answer.get("UploadId"):
+            raise LaterError(f"{what}: the store began an upload in parts and gave it no id")
+        return answer["UploadId"]
 
     def _send(
         self,
@@ -206,20 +212,40 @@ class Multipart:
         return gone
 
     def _abort_unnoted(self, intent: Record) -> bool:
-        """Abort what was begun under a key since then and is in no record; whether nothing is left to be done."""
+        """Abort what was begun under a key at that time, and never went on; whether nothing is left to be done.
+
+        Nothing says whose an upload is, and other machines may send to this key: what has a part, or is of another
+        time, is somebody's. One whose first part is still on its way is begun anew by its sender.
+        """
         try:
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self._bucket, Prefix=intent.key, **self._owner
-            )
-            begun = [cast(Any, upload) for page in pages for upload in page.get("Uploads", [])]
+            left = [record for record in self._begun_with(intent) if not self._is_others(record)]
         except (ClientError, BotoCoreError) as error:
             problem = translate(error, f"look for the multipart upload of s3://{self._bucket}/{printable(intent.key)}")
             log.warning("a multipart upload may be left: %s", problem)
-            return code_of(error) in DENIED  # it will not be allowed the next time
+            hopeless = time.time() - intent.created > _HOPE_SECONDS
+            return hopeless or code_of(error) in {*DENIED, *_NO_SUCH_CALL}
+        return not [record for record in left if not self._abort_upload(record)]
+
+    def _is_others(self, record: Record) -> bool:
+        """Whether it went on, or is gone."""
+        try:
+            return bool(self._parts_there(record))
+        except ClientError as error:
+            if code_of(error) == _GONE:
+                return True
+            raise
+
+    def _begun_with(self, intent: Record) -> list[Record]:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=intent.key, EncodingType="url", **self._owner
+        )
         known = self._journal.ids()
-        ours = [upload for upload in begun if _is_since(upload, intent) and upload["UploadId"] not in known]
-        found = [dataclasses.replace(intent, upload_id=upload["UploadId"]) for upload in ours]
-        return not [record for record in found if not self._abort_upload(record)]
+        return [
+            dataclasses.replace(intent, upload_id=upload["UploadId"])
+            for page in pages
+            for upload in page.get("Uploads", [])
+            if _is_of(intent.key, upload) and _is_of_that_time(upload, intent) and upload["UploadId"] not in known
+        ]
 
     def _abort_upload(self, record: Record) -> bool:
         try:
@@ -235,10 +261,18 @@ class Multipart:
         return True
 
 
-def _is_since(upload: Mapping[str, Any], intent: Record) -> bool:
-    """Whether an upload is of the key itself, and as young as the intent; not every store says when it began."""
+def _is_of(key: str, upload: Mapping[str, Any]) -> bool:
+    """Whether it is of the key itself. Some stores encode keys as they are asked to, not all that do say so.
+
+    No other key that begins with this one is read as it either way.
+    """
+    return key in (upload["Key"], unquote_plus(upload["Key"]))
+
+
+def _is_of_that_time(upload: Mapping[str, Any], intent: Record) -> bool:
+    """Not every store says when an upload began."""
     begun = upload["Initiated"].timestamp() if "Initiated" in upload else intent.created
-    return bool(upload["Key"] == intent.key and begun >= intent.created - _SKEW_SECONDS)
+    return bool(abs(begun - intent.created) <= _SKEW_SECONDS)
 
 
 def _sent_before(put: Put, there: Mapping[str, Any] | None) -> Future[Answer] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,6 @@ def test_one_code_for_three_things(message: str, kind: type[RelayError]) -> None
         (boto.ProxyConnectionError(proxy_url="http://p"), PausedError, ""),
         (boto.NoCredentialsError(), PausedError, "aws_access_key_id"),
         (boto.CredentialRetrievalError(provider="sso", error_msg="no"), PausedError, "aws_access_key_id"),
-        (json.JSONDecodeError("Expecting value", "secret", 0), PausedError, "credential_process"),
         (boto.TokenRetrievalError(provider="sso", error_msg="no"), PausedError, "renew"),
         (boto.UnauthorizedSSOTokenError(), PausedError, "renew"),
         (boto.InvalidRegionError(region_name="a b"), PausedError, "aws_region"),
@@ -333,18 +333,30 @@ def test_no_credentials(moto_server: MotoServer, tmp_path: Path) -> None:
     assert "set aws_access_key_id" in _startup_error(aws, EXIT_UNAVAILABLE)
 
 
-@pytest.mark.parametrize("written", ["nonsense", '{"Version": 1, "AccessKeyId": "a", "Expiration": "tomorrow", ...}'])
+WRITTEN = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "s", "SessionToken": "t"}
+
+
+@pytest.mark.parametrize(
+    "written", [b"nonsense", b"\xff", b"[]", json.dumps({**WRITTEN, "Expiration": "soon"}).encode()], ids=ascii
+)
 def test_credentials_that_cannot_be_read(
-    written: str, moto_server: MotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: bytes, moto_server: MotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that is to give credentials writes something else."""
-    written = written.replace("...", '"SecretAccessKey": "s", "SessionToken": "t"')
-    (tmp_path / "written").write_text(written)
+    """B12. A program that is to give credentials writes something else: at the start, and when they are renewed."""
     (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path / 'written'}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    aws = reach.aws(tmp_path, moto_server.endpoint, None, "drops")
-    with pytest.raises(StartupError, match="credential_process"):
-        aws.describe_credentials()
+    expiration = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    (tmp_path / "written").write_text(json.dumps({**WRITTEN, "Expiration": expiration}))
+    begun = reach.aws(tmp_path, moto_server.endpoint, None, "drops")
+    assert "custom-process" in begun.describe_credentials()
+    (tmp_path / "written").write_bytes(written)
+    with pytest.raises(PausedError, match=r"cannot be read.*aws_access_key_id"):
+        list(iter(begun.queue, None))
+    new = reach.aws(tmp_path, moto_server.endpoint, None, "drops")
+    with pytest.raises(StartupError, match=r"custom-process.*cannot be read"):
+        new.describe_credentials()
+    with pytest.raises(PausedError, match=r"find credentials.*cannot be read"):
+        new.queue()
 
 
 def test_an_unknown_profile(moto_server: MotoServer, tmp_path: Path) -> None:

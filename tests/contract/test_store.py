@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from aws_util import Aws
 from pipeline.aws.body import PART_LIMIT, PART_SIZE, ranges
@@ -576,30 +577,67 @@ def test_a_record_of_what_is_gone_goes(moto_shelf: Served) -> None:
     assert moto_shelf.journal == []
 
 
-def test_an_upload_that_was_never_noted_is_aborted(seaweed_shelf: Served) -> None:
+@pytest.mark.parametrize(
+    ("server", "key"), [("seaweed", "in/killed"), ("seaweed", "in/killed +%"), ("strict", "in/killed +%\x0b")]
+)
+def test_an_upload_that_was_never_noted_is_aborted(
+    server: str, key: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """Killed between S3's answer and its record: the next upload of the key finds it, and touches no other.
 
     moto says of every upload that it began in 2010.
     """
-    bucket, keys = seaweed_shelf.store.bucket, ("in/killed", "in/killed-2", "in/killed")
-    ids = [seaweed_shelf.s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in keys]
-    journal = Journal(seaweed_shelf.folder / "journal")
-    intent = Record(bucket, "in/killed", "", endpoint=seaweed_shelf.server.endpoint, created=time.time())
+    shelf = _served(f"{server} crt", request, tmp_path)
+    ours, longer, noted, another = (_begin(shelf, name) for name in (key, f"{key}-2", key, key))
+    shelf.s3.upload_part(Bucket=shelf.store.bucket, Key=key, UploadId=another, PartNumber=1, Body=b"on its way")
+    journal = Journal(shelf.folder / "journal")
+    intent = Record(shelf.store.bucket, key, "", endpoint=shelf.server.endpoint, created=time.time())
     with journal.written(intent):
         pass
-    with journal.written(dataclasses.replace(intent, upload_id=ids[2])):  # in somebody's hands
-        _put_killed(seaweed_shelf, bytes(BIG))
-        assert (sorted(seaweed_shelf.multipart_uploads()), len(seaweed_shelf.journal)) == (sorted(ids[1:]), 1)
+    with journal.written(dataclasses.replace(intent, upload_id=noted)):  # in somebody's hands
+        assert shelf.put(key, bytes(BIG)).size == BIG
+        left = [upload for upload in (ours, longer, noted, another) if _is_under_way(shelf, key, upload)]
+        assert (left, len(shelf.journal)) == ([noted, another], 1)
+        assert _is_under_way(shelf, f"{key}-2", longer)
 
 
-def test_an_upload_of_before_is_not_taken_for_ours(moto_shelf: Served) -> None:
-    """What was under way under the key long before is another's."""
-    theirs = moto_shelf.s3.create_multipart_upload(Bucket=moto_shelf.store.bucket, Key="in/killed")["UploadId"]
-    intent = Record(moto_shelf.store.bucket, "in/killed", "", created=time.time() + 3600)
-    with Journal(moto_shelf.folder / "journal").written(intent):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_upload_without_an_id_is_none(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Parts that name no upload would be whole objects, each in the place of the last."""
+    shelf = _served(f"moto {engine}", request, tmp_path)
+    body = b"<InitiateMultipartUploadResult><UploadId></UploadId></InitiateMultipartUploadResult>"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with proxy(shelf.server.port) as network:
+        network.fault = lambda request: Fault(answer=answer) if request.method == "POST" else None
+        with pytest.raises(LaterError, match="no id"):
+            shelf.over(network.endpoint).put("in/a", bytes(BIG))
+        assert not [seen for seen in network.seen if seen.method == "PUT" and "/in/a" in seen.path]
+
+
+@pytest.mark.parametrize("late", [3600, -3600])
+def test_an_upload_of_another_time_is_not_taken_for_ours(seaweed_shelf: Served, late: float) -> None:
+    """What was begun under the key long before, or after, is another's."""
+    theirs = _begin(seaweed_shelf, "in/killed")
+    intent = Record(
+        seaweed_shelf.store.bucket, "in/killed", "", endpoint=seaweed_shelf.server.endpoint, created=time.time() + late
+    )
+    with Journal(seaweed_shelf.folder / "journal").written(intent):
         pass
-    _put_killed(moto_shelf, bytes(BIG))
-    assert (moto_shelf.multipart_uploads(), moto_shelf.journal) == ([theirs], [])
+    _put_killed(seaweed_shelf, bytes(BIG))
+    assert (seaweed_shelf.multipart_uploads(), seaweed_shelf.journal) == ([theirs], [])
+
+
+def _begin(shelf: Served, key: str) -> str:
+    upload: str = shelf.aws._s3.create_multipart_upload(Bucket=shelf.store.bucket, Key=key)["UploadId"]
+    return upload
+
+
+def _is_under_way(shelf: Served, key: str, upload: str) -> bool:
+    try:
+        shelf.aws._s3.list_parts(Bucket=shelf.store.bucket, Key=key, UploadId=upload)
+    except ClientError:
+        return False
+    return True
 
 
 def test_an_upload_whose_beginning_was_not_answered_is_aborted(seaweed_shelf: Served) -> None:
