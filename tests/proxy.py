@@ -28,6 +28,7 @@ End = Literal["reset", "close", "stall"]
 _SMALL_BUFFER = 16 * 1024
 """Of the sockets to clients: what was sent has passed, but for little."""
 _SECONDS = 10.0
+_LOOK_SECONDS = 0.02
 
 
 @dataclass
@@ -52,6 +53,8 @@ class Fault:
 
     delay: float = 0.0
     """Seconds before anything goes on."""
+    until: threading.Event | None = None
+    """Nothing goes on before it is set."""
     rate: float = math.inf
     """Bytes a second, each way."""
     answer: bytes = b""
@@ -196,6 +199,8 @@ class Proxy:
         fault = self.fault(request) or Fault()
         head.headers = request.headers
         await asyncio.sleep(fault.delay)
+        while fault.until is not None and not fault.until.is_set():
+            await asyncio.sleep(_LOOK_SECONDS)
         if fault.cut_request == 0:
             return await _end(writer, fault.end)
         if head.value("expect"):
@@ -229,6 +234,34 @@ class Proxy:
             ours.transport.abort()
 
 
+class Dam(Proxy):
+    """Holds requests back while it is shut."""
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream, fault=self._hold)
+        self._opened, self._only = threading.Event(), ""
+        self._opened.set()
+        self.held: list[str] = []
+        """Method and path of each request that waits since it was shut."""
+
+    def shut(self, only: str = "") -> None:
+        """From now on nothing passes; or nothing in whose method and path `only` stands."""
+        self.held, self._only, self._opened = [], only, threading.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def holds(self, text: str) -> bool:
+        return any(text in line for line in self.held)
+
+    def _hold(self, request: Request) -> Fault | None:
+        line = f"{request.method} {request.path}"
+        if self._opened.is_set() or self._only not in line:
+            return None
+        self.held.append(line)
+        return Fault(until=self._opened)
+
+
 async def _end(writer: asyncio.StreamWriter, how: End) -> bool:
     """The end of a connection that was cut: False."""
     if how == "stall":
@@ -246,6 +279,18 @@ def proxy(upstream_port: int) -> Iterator[Proxy]:
     try:
         yield it
     finally:
+        it.stop()
+
+
+@contextlib.contextmanager
+def dam(upstream_port: int) -> Iterator[Dam]:
+    """The same for a dam, which is open at first."""
+    it = Dam(upstream_port)
+    it.start()
+    try:
+        yield it
+    finally:
+        it.open()
         it.stop()
 
 

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests import proxy
 from tests.integration.program import Launch, Program, write_properties
+from tests.servers import MotoServer
+
+
+@pytest.fixture
+def dam(moto_server: MotoServer) -> Iterator[proxy.Dam]:
+    """In front of moto; `endpoint` is where it is."""
+    with proxy.dam(moto_server.port) as it:
+        yield it
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,8 @@ import pytest
 
 from tests.integration.program import Launch, Program, drop, files, wait_for
 from tests.integration.test_flow import keys_of, left_in_queue
-from tests.integration.test_processes import Dam, arrived, drained
+from tests.integration.test_processes import arrived, drained
+from tests.proxy import Dam, Fault, Script, proxy
 from tests.servers import MotoServer, make_bucket
 
 pytestmark = pytest.mark.timeout(300)  # where other processes have the machine
@@ -25,38 +23,12 @@ SILENT_SECONDS = 100.0
 """Some thirty are what the crt engine waits for an answer."""
 
 
-class Pit(Dam):
-    """A TCP proxy in which the first connection that carries each of `only` goes no further, and is never answered."""
-
-    def __init__(self, port: int, *only: bytes) -> None:
-        self.left = list(only)
-        super().__init__(port)
-
-    def _dammed(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := client.recv(65536):
-                if found := [each for each in self.left if each in data]:
-                    self.left.remove(found[0])
-                    while client.recv(65536):
-                        pass
-                    return
-                server.sendall(data)
-            server.shutdown(socket.SHUT_WR)
-
-
 def keys_for(server: MotoServer, name: str, s3: str) -> dict[str, Any]:
     """What the properties of a program say that has a bucket and a queue of its own, and S3 behind a proxy."""
     make_bucket(server, name)
     keys: dict[str, Any] = {"aws_s3_bucket": name, "aws_sqs": name, "uploadProcesses": 1, "pollProcesses": 1}
     keys |= {"aws_endpoint_url": server.endpoint, "aws_endpoint_url_s3": s3, "sleepWatchLocalFolder": 0.2}
     return keys | keys_of(server)
-
-
-@pytest.fixture
-def dam(moto_server: MotoServer) -> Iterator[Dam]:
-    dam = Dam(moto_server.port)
-    yield dam
-    dam.close()
 
 
 @pytest.mark.parametrize("engine", ["crt", "classic"])
@@ -68,9 +40,9 @@ def test_a_stop_in_the_middle_of_parts(
     The classic engine cannot cut a request: the next start goes on from the parts there are.
     """
     name = f"parts-{engine}"
-    keys = keys_for(moto_server, name, dam.url) | {"aws_transfer_client": engine}
+    keys = keys_for(moto_server, name, dam.endpoint) | {"aws_transfer_client": engine}
     program = launch(tmp_path, 1, shutdownSeconds=1, **keys).started()
-    dam.shut(b"partNumber=2")
+    dam.shut("partNumber=2")
     expected = drop(program.watch, {"big": os.urandom(20 * MIB)})
     wait_for(lambda: dam.held, explain=program.output)
     s3 = moto_server.client("s3")
@@ -91,11 +63,13 @@ def test_a_stop_in_the_middle_of_parts(
 
 def test_a_server_that_accepts_and_never_answers(tmp_path: Path, launch: Launch, moto_server: MotoServer) -> None:
     """A10. One request of each kind is never answered: it is given up and made again, and others flow meanwhile."""
-    with contextlib.closing(Pit(moto_server.port, b"PUT /silent/inbox/up", b"GET /silent/inbox/down")) as pit:
-        keys = keys_for(moto_server, "silent", pit.url) | {"aws_transfer_client": "crt"}
+    silent = ("PUT", "/silent/inbox/up"), ("GET", "/silent/inbox/down")
+    with proxy(moto_server.port) as network:
+        network.fault = Script(*((*line, [Fault(cut_request=0, end="stall")]) for line in silent))
+        keys = keys_for(moto_server, "silent", network.endpoint) | {"aws_transfer_client": "crt"}
         program = launch(tmp_path, 3, **keys).started()
         expected = drop(program.watch, {"up": b"1", "down": b"2"})
-        wait_for(lambda: not pit.left, explain=program.output)
+        wait_for(lambda: {*silent} <= {(seen.method, seen.path) for seen in network.seen}, explain=program.output)
         others = drop(program.watch, {f"{number}": b"%d" % number for number in range(20)})
         arrived(program, others)
         arrived(program, expected | others, SILENT_SECONDS)
@@ -106,14 +80,14 @@ def test_a_server_that_accepts_and_never_answers(tmp_path: Path, launch: Launch,
 
 def test_a_file_that_ends_its_process(tmp_path: Path, launch: Launch, moto_server: MotoServer, dam: Dam) -> None:
     """A11. It ended three processes alone in hand: it goes to Failed with the reason, and the others flow."""
-    program = launch(tmp_path, 1, **keys_for(moto_server, "poison", dam.url)).started()
-    dam.shut(b"/inbox/bad")
+    program = launch(tmp_path, 1, **keys_for(moto_server, "poison", dam.endpoint)).started()
+    dam.shut("/inbox/bad")
     others = drop(program.watch, {f"{number}": b"%d" % number for number in range(20)})
     bad = drop(program.watch, {"bad": b"bad"})
     failed, killed = program.state / "Failed", set[int]()
     while not files(failed):
-        wait_for(lambda: b"/inbox/bad" in dam.held or files(failed), 60, program.output)
-        dam.held = b""
+        wait_for(lambda: dam.holds("/inbox/bad") or files(failed), 60, program.output)
+        dam.held.clear()
         killed |= end_uploader(program, killed)
         assert len(killed) <= 5  # the first had others in hand as well
     assert len(killed) >= 3
@@ -140,13 +114,13 @@ def test_a_poller_stands_still_for_longer_than_its_message_is_hidden(
     tmp_path: Path, launch: Launch, moto_server: MotoServer, dam: Dam
 ) -> None:
     """A13. Another delivers what it had in hand; when it goes on, it makes no second file and deletes nothing wrong."""
-    keys = keys_for(moto_server, "standstill", dam.url)
+    keys = keys_for(moto_server, "standstill", dam.endpoint)
     expected = drop(tmp_path / "state" / "Watch", {"a": b"1" * MIB, "b": b"2" * MIB})
     assert launch(tmp_path, 1, "--once", **keys).ended(40) == 0
-    dam.shut(b"GET /standstill/inbox/")
+    dam.shut("GET /standstill/inbox/")
     keys |= {"pollProcesses": 2, "downloadConcurrency": 1, "visibilitySeconds": 10}
     program = launch(tmp_path, 2, **keys)
-    wait_for(lambda: dam.held.count(b"GET /") == 2, explain=program.output)  # one each
+    wait_for(lambda: len(dam.held) == 2, explain=program.output)  # one each
     victim = program.roles()["poller-1"]
     os.kill(victim, signal.SIGSTOP)
     dam.open()

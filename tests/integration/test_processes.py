@@ -4,16 +4,15 @@ import contextlib
 import fcntl
 import os
 import signal
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.program import Launch, Program, drop, files, wait_for, write_properties
+from tests.proxy import Dam
 from tests.servers import MotoServer, make_bucket
 
 MIB = 1 << 20
@@ -188,66 +187,6 @@ def test_console_is_closed(tmp_path: Path) -> None:
         program.end()
 
 
-class Dam:
-    """A TCP proxy that lets nothing through to the server while it is `shut`, but takes in what comes."""
-
-    def __init__(self, port: int) -> None:
-        self._port, self._open = port, threading.Event()
-        self._open.set()
-        self.held, self._only = b"", b""
-        """What waits since it was shut."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._sockets = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def shut(self, only: bytes = b"") -> None:
-        """From now on nothing passes; or nothing in which `only` stands."""
-        self.held, self._only = b"", only
-        self._open.clear()
-
-    def open(self) -> None:
-        self._open.set()
-
-    def close(self) -> None:
-        self.open()
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
-                self._sockets += [client, server]
-                for pump in (self._dammed, self._free):
-                    threading.Thread(target=pump, args=(client, server), daemon=True).start()
-
-    def _dammed(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := client.recv(65536):
-                if not self._open.is_set() and self._only in data:
-                    self.held += data
-                    self._open.wait()
-                server.sendall(data)
-            server.shutdown(socket.SHUT_WR)
-
-    def _free(self, client: socket.socket, server: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(65536):
-                client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-
-
-@pytest.fixture
-def dam(moto_server: MotoServer) -> Iterator[Dam]:
-    dam = Dam(moto_server.port)
-    yield dam
-    dam.close()
-
-
 Stop = Callable[[Program, Dam], None]
 
 
@@ -293,7 +232,7 @@ def test_stop_in_a_transfer(
     make_bucket(moto_server, name)
     key, secret = moto_server.credentials
     keys: dict[str, Any] = {"aws_access_key_id": key, "aws_secret_key": secret, "aws_s3_bucket": name, "aws_sqs": name}
-    keys |= {"aws_endpoint_url_s3": dam.url, "aws_endpoint_url": moto_server.endpoint, "shutdownSeconds": seconds}
+    keys |= {"aws_endpoint_url_s3": dam.endpoint, "aws_endpoint_url": moto_server.endpoint, "shutdownSeconds": seconds}
     keys |= {"aws_transfer_client": engine}
     finishes = stop_sender is finish
 
@@ -303,7 +242,7 @@ def test_stop_in_a_transfer(
     dam.shut()
     big = drop(sender.watch, {"big": os.urandom(3 * MIB)})
     expected = first | big
-    wait_for(lambda: b"PUT /" in dam.held and b"/inbox/big" in dam.held, explain=sender.output)
+    wait_for(lambda: dam.holds(f"PUT /{name}/inbox/big"), explain=sender.output)
     stop_sender(sender, dam)
     done = files(sender.state / "UploadedToS3")
     assert (done, files(sender.state / "QueuedForUpload")) == ((expected, {}) if finishes else (first, big))
@@ -311,9 +250,9 @@ def test_stop_in_a_transfer(
     assert launch(tmp_path, 1, "--once", **keys).ended(30) == 0
     assert files(sender.state / "UploadedToS3") == expected
 
-    dam.shut(b"/inbox/big")
+    dam.shut("/inbox/big")
     receiver = launch(tmp_path, 2, **keys)
-    wait_for(lambda: b"GET /" in dam.held and b"/inbox/big" in dam.held, explain=receiver.output)
+    wait_for(lambda: dam.holds(f"GET /{name}/inbox/big"), explain=receiver.output)
     stop_receiver(receiver, dam)
     assert files(receiver.downloaded) == (expected if finishes else first)
     dam.open()

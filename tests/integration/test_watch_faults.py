@@ -22,7 +22,7 @@ import pytest
 from tests.integration.program import Launch, Program, drop, files, wait_for, write_properties
 from tests.integration.relay import INTERVAL, SETTLE, Relay, running
 from tests.integration.test_main import unprivileged
-from tests.integration.test_processes import Dam
+from tests.proxy import Dam
 from tests.servers import MotoServer, make_bucket
 
 SOON = 10.0
@@ -139,15 +139,13 @@ def test_d07_d08_d09_d10_d28_changed_between_claim_and_upload(relay: Relay) -> N
 
 
 @pytest.fixture
-def dammed(tmp_path: Path, launch: Launch, moto_server: MotoServer) -> Iterator[tuple[Program, Dam]]:
+def dammed(tmp_path: Path, launch: Launch, moto_server: MotoServer, dam: Dam) -> tuple[Program, Dam]:
     """A program whose requests to S3 can be held up."""
-    name, dam = "changed", Dam(moto_server.port)
-    make_bucket(moto_server, name)
+    make_bucket(moto_server, name := "changed")
     key, secret = moto_server.credentials
     keys: dict[str, Any] = {"aws_access_key_id": key, "aws_secret_key": secret, "aws_s3_bucket": name, "aws_sqs": name}
-    keys |= {"aws_endpoint_url": moto_server.endpoint, "aws_endpoint_url_s3": dam.url, "uploadProcesses": 1}
-    yield launch(tmp_path, 3, completionCheck="settle", settleSeconds=0.1, sleepWatchLocalFolder=0.1, **keys), dam
-    dam.close()
+    keys |= {"aws_endpoint_url": moto_server.endpoint, "aws_endpoint_url_s3": dam.endpoint, "uploadProcesses": 1}
+    return launch(tmp_path, 3, completionCheck="settle", settleSeconds=0.1, sleepWatchLocalFolder=0.1, **keys), dam
 
 
 def test_d06_d07_d08_d10_changed_during_the_upload(dammed: tuple[Program, Dam]) -> None:
@@ -158,11 +156,11 @@ def test_d06_d07_d08_d10_changed_during_the_upload(dammed: tuple[Program, Dam]) 
     first = drop(program.watch, {"first": b"1"})  # once it is through nothing else is asked of the store
     arrive(program, first, 30)
     with (program.watch / "written").open("wb", buffering=0) as writer:
-        dam.shut(b"PUT /")
+        dam.shut("PUT /")
         writer.write(b"half")
         drop(program.watch, {"overwritten": b"before", "replaced": b"before"})
-        names = (b"/inbox/written", b"/inbox/overwritten", b"/inbox/replaced")
-        wait_for(lambda: all(name in dam.held for name in names), explain=program.output)
+        names = ("/inbox/written", "/inbox/overwritten", "/inbox/replaced")
+        wait_for(lambda: all(map(dam.holds, names)), explain=program.output)
         writer.write(b" and half")
         hurry(queued / "overwritten", b"after!")
         (program.state / "new").write_bytes(b"another")

@@ -10,11 +10,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.proxy import BROKEN, Chance, Fault, Proxy, Request, Script, answer, error, proxy
+from tests.proxy import BROKEN, Chance, Fault, Proxy, Request, Script, answer, dam, error, proxy
 
 LARGE = 64_000_000
 BODY = bytes(range(256)) * 400
@@ -207,6 +208,23 @@ def test_a_slow_and_a_late_line(line: Line) -> None:
     begun = time.monotonic()
     line.put(b"1")
     assert time.monotonic() - begun > 0.45
+
+
+def test_a_dam_holds_what_it_is_told_to(line: Line) -> None:
+    """Until it is opened; the server hears nothing of it meanwhile."""
+    with dam(line.network.upstream) as network, ThreadPoolExecutor(1) as pool:
+        behind = Line(network, line.heard)
+        network.shut("PUT /b/k")
+        assert behind.send(method="HEAD").status == 200
+        behind.client.close()
+        line.heard.clear()
+        held = pool.submit(behind.put)
+        while not network.holds("/b/key"):
+            assert not held.done()
+        assert line.heard == []
+        network.open()
+        assert held.result() == BODY
+        behind.client.close()
 
 
 def test_nobody_listens(line: Line) -> None:
