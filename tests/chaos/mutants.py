@@ -13,7 +13,7 @@ IN_KILLS = ("move-before-send", "no-ledger", "no-lock")
 """Those that show when processes are killed at random times."""
 IN_CONSUMERS = ("delete-first", "no-ledger")
 """Those that show when messages come twice and consumers are killed."""
-IN_SOAK = ("delete-first", "move-before-send", "no-ledger", "no-lock", "replacing-claim")
+IN_SOAK = ("delete-first", "move-before-send", "no-ledger", "no-lock", "replacing-claim", "written-under-its-name")
 """Those that show when everything happens at once."""
 IN_CRASHPOINTS = ("delete-first", "move-before-send")
 """Those that show in the one file that is in hand when its process is killed."""

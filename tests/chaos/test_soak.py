@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ import pytest
 
 from tests.chaos.relay import ROOT
 from tests.chaos.soak.book import EMPTY, Book
+from tests.chaos.soak.enough import lacking, slow
 from tests.chaos.soak.files import LARGE, draw
 from tests.chaos.soak.folder import Seen
 from tests.chaos.soak.logs import Recovery, Tail, parse, wrong_in_log
-from tests.chaos.soak.plan import CONSUME, INGEST, KILL, PARENT, POLLER, ROLES, WATCHER, Plan, schedule
+from tests.chaos.soak.outcome import Outcome
+from tests.chaos.soak.plan import CONSUME, INGEST, KILL, PARENT, POLLER, ROLES, UPLOADER, WATCHER, Plan, schedule
 
 PLAN = Plan(seed=11, minutes=0.3, files=500, kills=32, pairs=4, sizes="tiny")
 
@@ -112,9 +115,17 @@ def test_what_is_moved_back_has_to_come_again(book: Book) -> None:
 @pytest.fixture
 def seen(tmp_path: Path, book: Book) -> Iterator[Seen]:
     found = Seen(tmp_path / "D", book.arrive)
+    assert found.look() == []
     yield found
     with contextlib.suppress(OSError):
         found.sight.close()
+
+
+def drop(seen: Seen, name: str, content: bytes) -> None:
+    """As the program does: whole, by one rename."""
+    hidden = seen.folder.with_name("whole")
+    hidden.write_bytes(content)
+    hidden.rename(seen.folder / name)
 
 
 def found_in(seen: Seen) -> list[str]:
@@ -124,30 +135,29 @@ def found_in(seen: Seen) -> list[str]:
 
 def test_a_file_is_judged_when_it_comes(seen: Seen) -> None:
     """Whole, once, under its name, wherever below the folder; a version is the same name."""
-    (seen.folder / "a-Version-2").write_bytes(b"one")
+    drop(seen, "a-Version-2", b"one")
     assert found_in(seen) == []
     (seen.folder / ".relay").mkdir()
     (seen.folder / ".relay/part").write_bytes(b"o")
     assert found_in(seen) == []
     (seen.folder / "d").mkdir()
-    (seen.folder / "d/b").write_bytes(b"tw")
+    drop(seen, "d/b", b"tw")
     assert found_in(seen) == ["PARTIAL or invented"]
-    (seen.folder / "a").write_bytes(b"one")
+    drop(seen, "a", b"one")
     assert found_in(seen) == ["PARTIAL or invented", "SECOND COPY"]
 
 
 def test_another_name_is_found(seen: Seen) -> None:
-    (seen.folder / "c").write_bytes(b"one")
+    drop(seen, "c", b"one")
     assert found_in(seen) == ["ANOTHER NAME"]
 
 
 def test_what_changes_or_goes_is_found(seen: Seen) -> None:
     """A file that was replaced, one that was written to, and one that went away again."""
     path = seen.folder / "a"
-    path.write_bytes(b"one")
+    drop(seen, "a", b"one")
     assert seen.look() == [path]
-    (seen.folder / "new").write_bytes(b"two")
-    (seen.folder / "new").rename(path)
+    drop(seen, "a", b"two")
     seen.look()
     assert seen.violations[0].startswith("OVERWRITTEN")
     path.write_bytes(b"ONE")
@@ -163,9 +173,24 @@ def take_away(path: Path, _content: bytes) -> bool:
     return True
 
 
+def test_what_is_written_under_its_name_is_found(seen: Seen, book: Book) -> None:
+    """Though it is whole by the time it is read: in a folder that came later, too. Not what is renamed while open."""
+    (seen.folder / ".relay").mkdir()
+    (seen.folder / "d").mkdir()
+    assert found_in(seen) == []
+    with (seen.folder / ".relay/part").open("wb", buffering=0) as file:
+        file.write(b"one")
+        (seen.folder / ".relay/part").rename(seen.folder / "a")
+    assert found_in(seen) == []
+    book.drop(content_of(b"three"), "d/c")
+    (seen.folder / "d/c").write_bytes(b"three")
+    assert found_in(seen) == ["WRITTEN IN PLACE"]
+    assert found_in(seen) == ["WRITTEN IN PLACE"]
+
+
 def test_what_is_taken_does_not_count_as_gone(seen: Seen) -> None:
     path = seen.folder / "a"
-    path.write_bytes(b"one")
+    drop(seen, "a", b"one")
     seen.look()
     seen.take(path, take_away)
     seen.finish()
@@ -199,7 +224,7 @@ def heard(recovery: Recovery, *lines: str) -> int:
     return len(recovery.seconds)
 
 
-def test_a_role_works_again_when_a_successor_does(tmp_path: Path) -> None:
+def test_a_role_works_again_when_a_successor_does() -> None:
     """One of the old processes, or another role, proves nothing; after a parent all of its roles have to."""
     recovery = Recovery(CONSUME)
     recovery.killed(POLLER, frozenset({5, 6}))
@@ -210,9 +235,68 @@ def test_a_role_works_again_when_a_successor_does(tmp_path: Path) -> None:
     recovery.killed(PARENT, frozenset())
     assert not heard(recovery, line_of("watcher", 8, "kernel x"), line_of("uploader-1", 9, "started"))
     assert heard(recovery, line_of("uploader-1", 9, "sent  a")) == 1
-    recovery.killed(WATCHER, frozenset())
-    recovery.killed(WATCHER, frozenset())
-    assert (heard(recovery), recovery.disturbed) == (1, 1)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is."""
+    now = [1000.0]
+    monkeypatch.setattr("tests.chaos.soak.logs.time.time", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("side", "role", "seconds", "idle", "timed"),
+    [
+        (INGEST, WATCHER, 4.0, True, []),
+        (INGEST, WATCHER, 6.0, True, [6.0]),
+        (CONSUME, POLLER, 6.0, False, [6.0]),
+        (INGEST, UPLOADER, 6.0, False, [6.0]),
+        (INGEST, UPLOADER, 6.0, True, []),
+    ],
+)
+def test_what_is_slow_counts_though_it_is_disturbed(
+    clock: list[float], side: str, role: str, seconds: float, idle: bool, timed: list[float]
+) -> None:
+    """From then on it can be told no more: with the least that it took. An uploader says nothing without a file."""
+    recovery = Recovery(side)
+    recovery.killed(role, frozenset())
+    clock[0] += seconds
+    for _ in range(2):
+        recovery.disturb(idle=idle)
+        assert (recovery.seconds, recovery.unfinished, recovery.censored) == (timed, len(timed), 1 - len(timed))
+
+
+def test_one_slow_recovery_in_a_hundred_may_be() -> None:
+    """Of few, one; of fewer than twenty nothing is said."""
+    quick = [0.5] * 300
+    assert not slow([*quick, *[6.0] * 3])
+    assert slow([*quick, *[6.0] * 4])
+    assert not slow([*quick[:19], 6.0])
+    assert slow([*quick[:18], 6.0, 6.0])
+    assert not slow([6.0] * 19)
+
+
+@pytest.fixture
+def enough() -> Outcome:
+    """Of a run in which everything happened."""
+    plan = PLAN._replace(kills=200, minutes=4)
+    return Outcome(plan, delivered=500, kills=Counter(dict.fromkeys(ROLES, 50)), cloud={"judged": 500})
+
+
+@pytest.mark.parametrize(
+    ("figures", "missing"),
+    [
+        ({}, []),
+        ({"kills": Counter(dict.fromkeys(ROLES, 47))}, ["188 of 200 kills"]),
+        ({"kills": Counter({**dict.fromkeys(ROLES, 60), PARENT: 10})}, ["10 of 190 kills were of a parent"]),
+        ({"cloud": {"judged": 499}}, ["499 messages were judged, and 500 files arrived"]),
+        ({"cloud": {}, "delivered": 0}, ["0 messages were judged, and 0 files arrived"]),
+        ({"missed": 20}, ["20 faults found nobody to happen to"]),
+    ],
+)
+def test_a_run_in_which_little_happens_is_none(enough: Outcome, figures: dict[str, Any], missing: list[str]) -> None:
+    assert [*lacking(replace(enough, **figures))] == [f"TOO LITTLE: {text}" for text in missing]
 
 
 def test_only_whole_lines_are_read(tmp_path: Path) -> None:

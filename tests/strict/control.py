@@ -96,6 +96,7 @@ class Control:
             "faults": server.log.faults,
             "effects": server.log.effects,
             "violations": server.log.violation_count,
+            "judged": server.judge.judged,
             "queues": {name: queue.counts(now) for name, queue in server.sqs.queues.items()},
             "waiting": {name: len(queue.waiters) for name, queue in server.sqs.queues.items()},
             "objects": {name: len(bucket.objects) for name, bucket in server.store.buckets.items()},

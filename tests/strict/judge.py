@@ -1,6 +1,7 @@
 """What the program promises, judged at the instant at which something takes effect (I3, I5, I14).
 
-Only what the program itself announces is judged: a message that says a checksum, sent with a key that is judged.
+Only what the program itself announces is judged: what is sent with a key that is judged. It has to say what it is
+about, drop and checksum, or nobody could judge it.
 """
 
 from collections import Counter
@@ -37,6 +38,8 @@ class Judge:
         """Where files arrive; without any, deletions are not judged."""
         self._alive: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
         """Messages by drop, in queues and among dead letters (True)."""
+        self.judged = 0
+        """Messages that were held against what they announce."""
         self._arrived: set[str] = set()
         """Drops whose content was seen at a consumer: a user may have taken it away since."""
 
@@ -56,11 +59,16 @@ class Judge:
         self._alive[dead][said.drop_id] += 1
         if dead:
             return
+        self.judged += 1
         stored = self._find(said.bucket, said.key, said.version_id)
         if problem := _difference(said, stored):
             self._log.violation(f"I3: drop {said.drop_id} is announced, and s3://{said.bucket}/{said.key} {problem}")
         if stored is not None:
             stored.announced = True
+
+    def accepted_mute(self, message: str) -> None:
+        """One that says nothing has been accepted, of a sender whose messages have to."""
+        self._log.violation(f"I3: message {message} does not say which drop it announces, or its checksum")
 
     def deleted(self, said: Announced | None, *, dead: bool) -> None:
         """A message has been deleted by whoever received it."""

@@ -139,6 +139,8 @@ class Sqs:
         drop = message.said.drop_id if message.said else ""
         self._log.event("SEND", queue=queue.name, id=message.id, body=message.md5, drop=drop, again=not is_new)
         if is_new:
+            if sender.judged and message.said is None and not queue.of_dead:
+                self._judge.accepted_mute(message.id)
             self._judge.accepted(message.said, dead=queue.of_dead)
         return messages.accepted(message)
 

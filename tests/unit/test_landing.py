@@ -84,6 +84,14 @@ def test_a_batch(machine: Machine) -> None:
     assert machine.incoming() == []
 
 
+def test_the_name_is_given_to_what_is_whole(machine: Machine) -> None:
+    """To the very file that was written and verified: nothing is written where everybody sees it."""
+    arrival = machine.arrive("drop", "a")
+    machine.landing.publish([arrival])
+    assert (machine.top / "a").stat().st_ino == os.fstat(arrival.fd).st_ino
+    machine.landing.discard(arrival)
+
+
 def test_the_same_drop_twice_in_one_batch(machine: Machine) -> None:
     """One file; the second is told that the drop is known, and its temporary file goes."""
     arrivals = [machine.arrive("drop", "a") for _ in range(2)]

@@ -68,6 +68,17 @@ def test_what_is_announced_is_there(court: Court, there: Object | None, holds: b
     assert court.log.violations == [] if holds else court.found("I3")
 
 
+def test_what_announces_nothing_cannot_be_judged(court: Court) -> None:
+    """I3: a message of a sender whose messages have to say what they are about; the others are counted."""
+    court.judge.accepted(SAID, dead=True)
+    assert court.judge.judged == 0
+    court.there = stored()
+    court.judge.accepted(SAID, dead=False)
+    assert court.judge.judged == 1
+    court.judge.accepted_mute("m")
+    assert court.found("I3")
+
+
 def test_dead_letters_announce_nothing(court: Court) -> None:
     """Nor does a message of somebody else."""
     court.judge.accepted(SAID, dead=True)

@@ -103,6 +103,18 @@ MUTANTS = {
         "os.rename(row.temp, place.name, src_dir_fd=self.incoming.fd, dst_dir_fd=place.fd)\n",
         ("unit/test_landing.py::test_a_name_that_is_taken_at_the_last_moment",),
     ),
+    "written-under-its-name": Mutant(
+        "pipeline/landing.py",
+        "                    kernel.rename_noreplace(self.incoming.fd, row.temp, place.fd, place.name, self.folder.facilities)\n",
+        "                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL\n"
+        "                    source, fd = self.incoming.open(row.temp), os.open(place.name, flags, 0o640, dir_fd=place.fd)\n"
+        "                    while os.sendfile(fd, source, None, 1 << 30):\n"
+        "                        pass\n"
+        "                    os.close(fd)\n"
+        "                    os.close(source)\n"
+        "                    self._unlink(row.temp)\n",
+        ("unit/test_landing.py::test_the_name_is_given_to_what_is_whole",),
+    ),
     "promised-file-is-removed": Mutant(
         "pipeline/landing.py",
         "            elif arrival.temp and not (arrival.in_ledger and self._is_promised(arrival)):\n",

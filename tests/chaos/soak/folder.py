@@ -12,10 +12,13 @@ from tests.chaos.user import unnumbered
 class Seen:
     """A folder, and every file in it."""
 
-    def __init__(self, folder: Path, account: Callable[[bytes, str], str]) -> None:
-        """`account`: hears of each new content, with the name that its versions share; what is wrong with it."""
+    def __init__(self, folder: Path, account: Callable[[bytes, str], str], *, written: bool = False) -> None:
+        """`account`: hears of each new content, with the name that its versions share; what is wrong with it.
+
+        `written`: whether its user may write to files there, too, where they lie.
+        """
         folder.mkdir(parents=True)
-        self.folder, self._account = folder, account
+        self.folder, self._account, self._written = folder, account, written
         self.sight = Sight(folder)
         self._files: dict[Path, tuple[int, bytes]] = {}
         """Inode and content of each that is there."""
@@ -23,7 +26,11 @@ class Seen:
 
     def look(self) -> list[Path]:
         """Read whatever is new, at once; what that is."""
-        return [path for path in self.sight.look() if self._is_new(path)]
+        found = [path for path in self.sight.look() if self._is_new(path)]
+        for path in self.sight.written if not self._written else ():
+            self._complain(f"WRITTEN IN PLACE: {path}")
+        self.sight.written.clear()
+        return found
 
     def _is_new(self, path: Path) -> bool:
         before = self._files.get(path)

@@ -19,6 +19,8 @@ _WORKS = {
 _NEEDED = {INGEST: (WATCHER, UPLOADER), CONSUME: (POLLER,)}
 LONGEST = 16_384
 """Characters of a line."""
+SLOW_SECONDS = 5.0
+"""The longest that 99 of 100 recoveries may take."""
 
 
 class Line(NamedTuple):
@@ -84,21 +86,29 @@ class Recovery:
         self._missing: set[str] = set()
         self._old: frozenset[int] = frozenset()
         self.seconds: list[float] = []
-        self.disturbed = 0
-        """Kills after which something else happened to the program before it worked."""
+        """Of those that were slow when something else happened: until then, which is the least they took."""
+        self.unfinished = 0
+        """How many of `seconds` these are."""
+        self.censored = 0
+        """Kills that something else followed before the program worked, or was slow."""
 
     def killed(self, role: str, alive: frozenset[int]) -> None:
         """Of `alive`, those that were its processes just now, none counts: its successors have to work."""
-        self.disturb()
+        assert self._killed_at is None, "what is pending would be forgotten"
         self._killed_at = time.time()
         self._missing = set(_NEEDED[self._side]) if role == PARENT else {role}
         self._old = alive
 
-    def disturb(self) -> None:
-        """It is kept from working by something else."""
-        if self._killed_at is not None:
-            self.disturbed += 1
-            self._killed_at = None
+    def disturb(self, *, idle: bool) -> None:
+        """It is kept from working by something else. `idle`: an uploader had nothing to send, and says nothing."""
+        if self._killed_at is None:
+            return
+        so_far, self._killed_at = time.time() - self._killed_at, None
+        if so_far > SLOW_SECONDS and not (idle and self._missing == {UPLOADER}):
+            self.seconds.append(so_far)
+            self.unfinished += 1
+        else:
+            self.censored += 1
 
     def hear(self, line: Line) -> None:
         """One more line of its log."""

@@ -15,8 +15,6 @@ from tests.chaos.relay import ROOT
 from tests.chaos.soak.plan import Plan
 from tests.chaos.soak.sampler import Sample
 
-P99_SECONDS = 5.0
-"""The longest that 99 of 100 recoveries may take."""
 _SHOWN = 40
 
 
@@ -38,7 +36,9 @@ class Outcome:
     """What the servers counted: requests, effects, faults by kind."""
     missed: int = 0
     recoveries: list[float] = field(default_factory=list)
-    disturbed: int = 0
+    unfinished: int = 0
+    censored: int = 0
+    """See `Recovery`."""
     ends: Counter[str] = field(default_factory=Counter)
     most: dict[str, Sample] = field(default_factory=dict)
     growth: dict[str, Sample] = field(default_factory=dict)
@@ -60,7 +60,13 @@ class Outcome:
             "faults": dict(self.faults),
             "cloud": self.cloud,
             "faults_without_a_victim": self.missed,
-            "recovery": {"p50": p50, "p99": p99, "timed": len(self.recoveries), "disturbed": self.disturbed},
+            "recovery": {
+                "p50": p50,
+                "p99": p99,
+                "timed": len(self.recoveries),
+                "unfinished": self.unfinished,
+                "censored": self.censored,
+            },
             "ends": dict(self.ends),
             "most": {role: sample._asdict() for role, sample in self.most.items()},
             "growth": {role: sample._asdict() for role, sample in self.growth.items()},
@@ -87,7 +93,13 @@ class Outcome:
             ("messages accepted, buried", f"{effects.get('SEND', 0):,}, {effects.get('BURIED', 0):,}"),
             ("spoiled by their users", f"{self.spoiled:,}"),
             *((f"**{kind}**", str(count)) for kind, count in self.kinds().items()),
-            ("recovery after a kill, p50, p99", f"{p50:.1f} s, {p99:.1f} s ({len(self.recoveries):,} timed)"),
+            ("recovery after a kill, p50, p99", f"{p50:.1f} s, {p99:.1f} s"),
+            (
+                "timed, of them disturbed when slow; disturbed before",
+                f"{len(self.recoveries):,}, {self.unfinished:,}; {self.censored:,}",
+            ),
+            ("messages judged when they were accepted", f"{self.cloud.get('judged', 0):,}"),
+            ("faults without a victim", f"{self.missed:,}"),
             ("ends of programs", _counts(self.ends)),
             *((f"most of a {role}", _sample(sample)) for role, sample in sorted(self.most.items())),
             *((f"growth of a {role}", _sample(sample)) for role, sample in sorted(self.growth.items())),
@@ -108,7 +120,7 @@ class Outcome:
         path.write_text(json.dumps(self.figures(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-_PROMISED = ("lost", "partial or invented", "overwritten", "second copy")
+_PROMISED = ("lost", "partial or invented", "written in place", "overwritten", "second copy")
 
 
 def commit() -> str:

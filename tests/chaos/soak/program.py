@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.chaos.kills import files_in
 from tests.chaos.relay import Relay
 from tests.chaos.soak.logs import Recovery, Tail, parse, wrong_in_log, wrong_with
 from tests.chaos.soak.plan import INGEST, PARENT
@@ -52,6 +53,7 @@ class Program:
 
     def kill(self, pid: int, role: str) -> None:
         """kill -9, and look how long it takes until the role works again."""
+        self.disturb()
         self.recovery.killed(role, frozenset(self.processes()))
         self._killed.add(pid)
         with contextlib.suppress(ProcessLookupError):
@@ -59,15 +61,20 @@ class Program:
 
     def terminate(self) -> None:
         """Ask it to stop; it is started again once it has ended."""
-        self.recovery.disturb()
+        self.disturb()
         self.resume()
         os.kill(self.relay.pid, signal.SIGTERM)
 
     def freeze(self, pid: int) -> None:
         """Stop one of its processes."""
-        self.recovery.disturb()
+        self.disturb()
         self._stopped[pid] = _started_at(pid)
         os.kill(pid, signal.SIGSTOP)
+
+    def disturb(self) -> None:
+        """Something else keeps it from working again. What it has said by now counts."""
+        self.read()
+        self.recovery.disturb(idle=not files_in(self.relay.queued))
 
     def resume(self) -> None:
         """Let all that were stopped go on."""
@@ -113,6 +120,7 @@ class Program:
 
     def stop(self) -> None:
         """Ctrl-C, and its end as it has to be."""
+        self.disturb()
         self.resume()
         if self.relay.is_running() and (code := self.relay.stop()):
             self.violations.append(f"ENDED: {self.name} with exit code {code} after Ctrl-C")

@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.chaos.kills import remains
 from tests.chaos.relay import ROOT
 from tests.chaos.soak.cloud import SECRET, cloud
-from tests.chaos.soak.outcome import P99_SECONDS, Outcome
+from tests.chaos.soak.enough import lacking, slow
+from tests.chaos.soak.outcome import Outcome
 from tests.chaos.soak.pair import Pair
 from tests.chaos.soak.plan import Plan
 from tests.chaos.soak.program import Program
@@ -23,8 +24,6 @@ _START_SECONDS, _DRAIN_SECONDS = 120.0, 300.0
 _MUTANTS_SECONDS = 60.0
 """What a program that is broken on purpose gets instead: some of its files never arrive."""
 _SAY_SECONDS = 30.0
-_ENOUGH = 100
-"""Recoveries of which the slowest one in a hundred says something."""
 _UNDER_WAY = 2000
 """Drops of one pair that have not arrived: beyond that its user waits."""
 
@@ -165,8 +164,8 @@ def _fill(outcome: Outcome, pairs: Sequence[Pair], sampler: Sampler) -> None:
         outcome.spoiled += pair.user.book.spoiled()
         for program in pair.programs:
             outcome.recoveries += program.recovery.seconds
-            outcome.disturbed += program.recovery.disturbed
+            outcome.unfinished += program.recovery.unfinished
+            outcome.censored += program.recovery.censored
             outcome.ends += program.ends
     outcome.most, outcome.growth = dict(sampler.most()), sampler.growth()
-    if len(outcome.recoveries) >= _ENOUGH and outcome.recovery()[1] > P99_SECONDS:
-        outcome.violations.append(f"SLOW: 99 of 100 recoveries took up to {outcome.recovery()[1]} s")
+    outcome.violations += [*slow(outcome.recoveries), *lacking(outcome)]

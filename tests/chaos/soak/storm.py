@@ -93,7 +93,7 @@ class Storm:
         if fault.kind == KILL:
             program.kill(victim, fault.role)
             if self._now() < self._up_again:
-                program.recovery.disturb()
+                program.disturb()
         elif fault.kind == FREEZE:
             program.freeze(victim)
             self._at(self._now() + fault.seconds, program.resume)
@@ -103,14 +103,14 @@ class Storm:
         self._cloud.down(seconds)
         self._up_again = self._now() + seconds
         for program in (program for pair in self._pairs for program in pair.programs):
-            program.recovery.disturb()
+            program.disturb()
         return f"{seconds:.1f} s"
 
     def _fill(self, pair: Pair, seconds: float) -> str:
         assert pair.disk
         pair.disk.fill()
         self._at(self._now() + seconds, pair.disk.free)
-        pair.receiver.recovery.disturb()
+        pair.receiver.disturb()
         return f"{pair.receiver.name} {seconds:.1f} s"
 
     def _now(self) -> float:

@@ -47,7 +47,8 @@ class User(threading.Thread):
         self._staging, self.taken = staging, taken
         self._rng = random.Random(f"user {plan.seed} {pair}")
         self.book = Book()
-        self._archive = Seen(sender.uploaded, lambda content, _name: self.book.archive(content))
+        # Whom it cuts a file for may have moved it there in that instant.
+        self._archive = Seen(sender.uploaded, lambda content, _name: self.book.archive(content), written=True)
         self._arrivals = Seen(receiver.downloaded, self.book.arrive)
         self._agenda: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
