@@ -20,6 +20,8 @@ _TEST_SECONDS = 60
 """What a test may take that waits for ever over a mutant, unless it says so itself."""
 _MUTANT_SECONDS, _SOUND_SECONDS = 300, 3600
 _FAILED = "FAILED "
+_TIMED_OUT = "Failed: Timeout"
+"""What pytest says of a test that took too long: it hangs, or the machine had too much to do."""
 _TESTS_FAILED = 1
 """The exit code of pytest for that, and for nothing else."""
 
@@ -51,11 +53,13 @@ def run(folder: Path, names: Sequence[str], *, jobs: int, tell: Callable[[str], 
         outcome.violations.append(f"the tests fail without any mutant: {problem}")
     else:
         with ThreadPoolExecutor(jobs) as pool:
-            judged = pool.map(lambda name: _judge(folder, name), names)
+            judged = pool.map(lambda name: _judge(folder, name, mutants.MUTANTS[name].killers), names)
             for name, (failures, problems) in zip(names, judged, strict=True):
                 tell(f"{name}: {'; '.join(failures) or 'SURVIVED'}")
                 outcome.killed[name] = failures
                 outcome.violations += problems
+        for name in names:
+            _try_alone(folder, name, outcome, tell)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -65,13 +69,22 @@ def _problem(code: Path, killers: Sequence[str]) -> str:
     return "" if done.returncode == 0 else "; ".join(_failures(done)) or done.stdout[-2000:] + done.stderr[-2000:]
 
 
-def _judge(folder: Path, name: str) -> tuple[list[str], list[str]]:
-    """Run the killers of one mutant: those that failed, and what is wrong with it, or with them."""
+def _try_alone(folder: Path, name: str, outcome: Outcome, tell: Callable[[str], None]) -> None:
+    """Run the killers once more that took too long beside others: what still does, does so over the mutant."""
+    failures = outcome.killed[name]
+    if hung := [failure for failure in failures if f" ({_TIMED_OUT}" in failure]:
+        found, problems = _judge(folder, name, [failure.partition(" ")[0] for failure in hung])
+        tell(f"{name}, alone: {'; '.join(found) or 'SURVIVED'}")
+        outcome.killed[name] = [failure for failure in failures if failure not in hung] + found
+        outcome.violations += problems
+
+
+def _judge(folder: Path, name: str, killers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Run killers of one mutant: those that failed, and what is wrong with it, or with them."""
     try:
         code = mutants.make_with_tests(name, folder)
     except AssertionError as error:
         return [], [str(error)]
-    killers = mutants.MUTANTS[name].killers
     done = _run_tests(code, killers, _MUTANT_SECONDS)
     failures = _failures(done)
     if done.returncode not in (0, _TESTS_FAILED):

@@ -30,6 +30,16 @@ def test_mutants_are_killed(tmp_path: Path, told: list[str]) -> None:
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
+def test_what_took_too_long_is_tried_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
+    """A test that was slow beside others has noticed nothing; here it is quick once it is alone."""
+    slow, quick = f"{GREEN} ({mutation._TIMED_OUT} (>60.0s))", "unit/test_x.py::test_y (AssertionError)"
+    monkeypatch.setitem(mutants.MUTANTS, "slow", SOUND._replace(killers=(GREEN,)))
+    outcome = mutation.Outcome({"slow": [slow, quick]})
+    mutation._try_alone(tmp_path, "slow", outcome, told.append)
+    assert outcome.killed == {"slow": [quick]}
+    assert outcome.violations == [f"slow: {GREEN} does not notice it"]
+
+
 def test_a_survivor_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> None:
     """One that no test notices, one that its test does not, and one that changes nothing any more."""
     made = {
