@@ -29,6 +29,8 @@ _PARENTS = 0.25
 _INTO_THE_BURST = (0.0, 0.8)
 """Of a burst, the share that is delivered before the kill: files are being fetched, named and acknowledged."""
 _REST_SECONDS = 180.0
+_TWICE = 0.3
+"""Of the repeats that were planned, those that have to come; one that waits for its forerunner's end may not."""
 
 
 @dataclass
@@ -71,8 +73,17 @@ def run(folder: Path, plan: Plan, *, seed: int, code: Path = ROOT) -> Outcome:
     outcome.deliveries = Counter(kind for kind, _ in lines)
     outcome.violations += judge(cast, plan, Counter(content for kind, content in lines if kind != FIRST))
     outcome.copies = sum(len(paths) for contents in cast.arrived() for paths in contents.values()) - plan.drops
+    outcome.violations += lacking(outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def lacking(outcome: Outcome) -> list[str]:
+    """What did not happen, though it was planned."""
+    plan, kills, twice = outcome.plan, outcome.kills.total(), outcome.deliveries[TWICE]
+    found = [f"TOO LITTLE: {kills} of {plan.kills} kills"] if kills < plan.kills or not kills else []
+    few = twice < _TWICE * plan.duplicates * outcome.deliveries.total()
+    return found + ([f"TOO LITTLE: {twice} of {outcome.deliveries.total()} deliveries were repeats"] if few else [])
 
 
 def _repeating(folder: Path, share: float, seed: int, journal: Path) -> Server:

@@ -46,6 +46,8 @@ class Verdict:
     calls: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     lives: int = 1
+    folder: str = ""
+    """Where lies what a violation left."""
     violations: list[str] = field(default_factory=list)
 
     def line(self) -> str:

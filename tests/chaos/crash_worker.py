@@ -28,7 +28,9 @@ def main() -> None:
             return
         folder = options.folder / str(number)
         verdict = Site(folder, options.code, options.endpoint, Point.read(line.strip())).run()
-        if not verdict.violations:
+        if verdict.violations:
+            verdict.folder = str(folder)
+        else:
             shutil.rmtree(folder)
         print(verdict.line(), flush=True)
 

@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,8 @@ _MEMORY = Path("/dev/shm")
 """What a kill leaves does not depend on the disk, and an fsync costs nothing here."""
 _COUNTING = 2
 """Runs that count: what waits calls a few times more or less."""
+_REACHED = 0.9
+"""Of the points, those that a run has to come by: not all, as what waits does so in more calls or fewer."""
 _NEVER = {("fcntl", "EIO"), ("fcntl", "ENOSPC")}
 """Left out: no kernel answers so. AWS's runtime forgets a request over it, which nobody hears of then."""
 
@@ -59,15 +62,34 @@ class Outcome:
     seconds: float = 0.0
     due: int = 0
     """Points of the plan."""
+    calls: dict[str, Counter[str]] = field(default_factory=dict)
+    """Role → name of a call → how often it is made where nobody is hit."""
 
     @property
     def violations(self) -> list[str]:
         """Each with the command that shows it again."""
+        return [*self.found(), *self._lacking()]
+
+    def found(self) -> list[str]:
+        """Those of the program."""
         return [
-            f"{point}: {'; '.join(verdict.violations)}\n  again: {self.replay} --point {point}"
+            "\n".join(
+                (
+                    f"{point}: {'; '.join(verdict.violations)}",
+                    f"  left: {verdict.folder}",
+                    f"  again: {self.replay} --point {point}",
+                )
+            )
             for point, verdict in self.verdicts
             if verdict.violations
         ]
+
+    def _lacking(self) -> Iterator[str]:
+        """What did not happen: a process that is never hit withstands everything."""
+        yield from (f"TOO LITTLE: no call of a {role} was counted" for role, calls in self.calls.items() if not calls)
+        reached, tried = sum(verdict.reached for _, verdict in self.verdicts), len(self.verdicts)
+        if reached < _REACHED * tried or not tried:
+            yield f"TOO LITTLE: {reached} of {tried} points were reached"
 
     def table(self) -> str:
         """For a person and for the log."""
@@ -92,9 +114,12 @@ class Outcome:
         )
 
     def write(self, path: Path) -> None:
-        """The same, point by point."""
-        points = [{**asdict(verdict), "calls": None} for _, verdict in self.verdicts]
-        path.write_text(json.dumps({"seconds": self.seconds, "replay": self.replay, "points": points}, indent=1))
+        """The same, point by point; the calls are those that were counted before."""
+        points = [asdict(verdict) for _, verdict in self.verdicts]
+        for point in points:
+            del point["calls"]
+        figures = {"seconds": self.seconds, "replay": self.replay, "calls": self.calls, "points": points}
+        path.write_text(json.dumps(figures, indent=1))
 
 
 def _in_order(kind: tuple[str, str]) -> tuple[int, int]:
@@ -104,13 +129,14 @@ def _in_order(kind: tuple[str, str]) -> tuple[int, int]:
 def run(plan: Plan, code: Path = ROOT, *, folder: Path | None = None, replay: str = "") -> Outcome:
     """Count, try every point of the plan, and tell of each violation as it is found."""
     outcome, started = Outcome(replay=replay), time.monotonic()
-    with _workplace(folder) as place, _crew(place, code, plan.jobs) as crew:
-        points = [*map(Point.read, plan.only)] if plan.only else _points(plan, _counts(plan.roles, crew))
+    with _workplace(folder, outcome) as place, _crew(place, code, plan.jobs) as crew:
+        outcome.calls = {} if plan.only else _counts(plan.roles, crew)
+        points = [*map(Point.read, plan.only)] or _points(plan, outcome.calls)
         outcome.due, until = len(points), started + plan.minutes * 60
         for point, verdict in crew(itertools.takewhile(lambda _: not plan.minutes or time.monotonic() < until, points)):
             outcome.verdicts.append((point, verdict))
             if verdict.violations:
-                print(outcome.violations[-1], flush=True)
+                print(outcome.found()[-1], flush=True)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -141,9 +167,9 @@ def _points(plan: Plan, counts: dict[str, Counter[str]]) -> list[Point]:
     if not plan.sample:
         # The first of each name first: what is read a thousand times comes last.
         return sorted((point for points in every.values() for point in points), key=lambda point: point.number)
-    rng, kinds = random.Random(plan.seed), sorted(every, key=_in_order)
+    rng, kinds = random.Random(plan.seed), sorted((kind for kind in every if every[kind]), key=_in_order)
     rng.shuffle(kinds)
-    return [_draw(every[kinds[number % len(kinds)]], rng) for number in range(plan.sample)]
+    return [_draw(every[kinds[number % len(kinds)]], rng) for number in range(plan.sample if kinds else 0)]
 
 
 def _draw(points: Sequence[Point], rng: random.Random) -> Point:
@@ -153,12 +179,17 @@ def _draw(points: Sequence[Point], rng: random.Random) -> Point:
 
 
 @contextlib.contextmanager
-def _workplace(folder: Path | None) -> Iterator[Path]:
+def _workplace(folder: Path | None, outcome: Outcome) -> Iterator[Path]:
+    """Where all happens; one of our own is removed, but for what violations left."""
     if folder is not None:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="relay-crash-", dir=_MEMORY if _MEMORY.is_dir() else None) as made:
-        yield Path(made)
+    made = Path(tempfile.mkdtemp(prefix="relay-crash-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    try:
+        yield made
+    finally:
+        if not outcome.found():
+            shutil.rmtree(made)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ from tests.chaos.relay import ROOT
 KINDS = ("kernel", "portable")
 STEPS = 50
 """Of one example, which begins with empty folders and ends with drained ones."""
+_LONG = 1000
+"""Steps."""
 
 
 @dataclass
@@ -52,8 +54,15 @@ def run(steps: int, number: int, kinds: Sequence[str] = KINDS, *, reduce: bool =
         except Exception as error:  # noqa: BLE001  # not hidden: it is what the run found
             text = "".join(traceback.format_exception(error, limit=-3))
             outcome.violations.append(f"{kind}: {text.encode(errors='backslashreplace').decode()}")
+        outcome.violations += _lacking(kind, outcome.done[kind])
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _lacking(kind: str, done: Counter[str]) -> list[str]:
+    """What a long run cannot be without."""
+    few = [name for name in ("kills", "arrived") if done["steps"] >= _LONG and not done[name]]
+    return [f"TOO LITTLE: {kind}: none {name} in {done['steps']} steps" for name in few]
 
 
 def run_mutant(name: str, folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -169,6 +169,8 @@ def run(folder: Path, relay: Relay, *, files: int, kills: int, seed: int) -> Out
     outcome.violations += judge(relay, dropper.dropped, dropper.taken, observer.taken)
     if code != 0:
         outcome.violations.append(f"exit code {code} after Ctrl-C")
+    if outcome.kills.total() < kills or not kills or not dropper.dropped:
+        outcome.violations.append(f"TOO LITTLE: {len(victims)} of {kills} kills, {len(dropper.dropped)} files")
     outcome.bytes = sum(path.stat().st_size for path in [*files_in(relay.downloaded), *files_in(observer.taken)])
     outcome.seconds = time.monotonic() - started
     return outcome

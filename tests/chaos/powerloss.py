@@ -37,6 +37,8 @@ from tests.chaos.voyage import Recording, Stage, calm, folder, record
 DRAWS = 60
 """Of one recording."""
 _TURNS = 60
+_MANY = 20
+"""Recordings, of which about one in two has a kill."""
 
 
 def recover(clock: Clock, turns: Turns, crash: Crash, recording: Recording) -> str:
@@ -173,6 +175,8 @@ def run(states: int, seed: int, kind: str, *, without: str = "") -> Outcome:
                     outcome.failed = crash, recording
             if outcome.violations or outcome.states >= states:
                 break
+    if not outcome.kills and outcome.recordings >= _MANY:
+        outcome.violations.append(f"TOO LITTLE: nothing was killed in {outcome.recordings} recordings")
     outcome.seconds = time.monotonic() - started
     return outcome
 

@@ -18,7 +18,7 @@ from tests.chaos import consumers
 from tests.chaos.cast import Cast, Plan
 from tests.chaos.kills import digest
 from tests.chaos.relay import ROOT
-from tests.chaos.repeats import TWICE, WHENS, Repeating
+from tests.chaos.repeats import FIRST, TWICE, WHENS, Repeating
 
 
 def test_every_drop_arrives_once(tmp_path: Path) -> None:
@@ -86,6 +86,21 @@ def test_a_message_comes_twice(when: str, clock: Clock) -> None:
     assert queue.delete(second.receipt)
     assert queue.delete(first.receipt) == (when != "after the delete")
     assert (queue.counts(), journal.getvalue()) == ((0, 0, 0), "first c\ntwice c\n")
+
+
+@pytest.mark.parametrize(
+    ("kills", "twice", "found"),
+    [
+        (3, 50, []),
+        (2, 50, ["TOO LITTLE: 2 of 3 kills"]),
+        (3, 10, ["TOO LITTLE: 10 of 500 deliveries were repeats"]),
+    ],
+)
+def test_what_was_planned_has_to_happen(kills: int, twice: int, found: list[str]) -> None:
+    """Who is not killed, and is given nothing twice, makes no second copy."""
+    outcome = consumers.Outcome(Plan(drops=450, duplicates=0.1, kills=3))
+    outcome.kills, outcome.deliveries = Counter(poller=kills), Counter({FIRST: 500 - twice, TWICE: twice})
+    assert consumers.lacking(outcome) == found
 
 
 TWO = Plan(drops=1, duplicates=0.1, kills=0, instances=2)

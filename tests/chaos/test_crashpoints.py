@@ -1,11 +1,13 @@
 """The sample of `python -m tests.chaos crashpoints` that every run of the tests takes."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.chaos import crashpoints, mutants, seccomp
+from tests.chaos.crash_target import Point, Verdict
 
 POINTS = (
     *("parent:KILL:flock:2", "parent:KILL:wait4:3", "parent:ENOSPC:write:4", "parent:EINTR:poll:3"),
@@ -43,3 +45,16 @@ def test_a_broken_program_is_caught(tmp_path: Path) -> None:
     code = mutants.make("move-before-send", tmp_path)
     outcome = crashpoints.run(crashpoints.Plan(only=["uploader:KILL:unlinkat:3"]), code, folder=tmp_path / "run")
     assert "I9 LOST" in "".join(outcome.violations), outcome.table()
+    ((_, verdict),) = outcome.verdicts
+    assert Path(verdict.folder, "state").is_dir()
+
+
+def test_who_is_not_hit_has_shown_nothing() -> None:
+    """A role none of whose calls was counted; points that are not reached; or none at all."""
+    tried = [(Point.read(f"watcher:KILL:fsync:{n}"), Verdict(str(n), reached=n > 1)) for n in range(20)]
+    outcome = crashpoints.Outcome(tried, calls={"watcher": Counter(fsync=20), "check": Counter()})
+    assert outcome.violations == ["TOO LITTLE: no call of a check was counted"]
+    outcome.calls.clear()
+    outcome.verdicts[5][1].reached = False
+    assert outcome.violations == ["TOO LITTLE: 17 of 20 points were reached"]
+    assert crashpoints.Outcome().violations == ["TOO LITTLE: 0 of 0 points were reached"]
