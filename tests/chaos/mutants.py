@@ -1,6 +1,8 @@
 """The program with one protection taken out: what a proof is worth is what it catches."""
 
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.chaos.mutations import aws, hostile, landing, moving, processes, queueing, receiving, sending, watching
@@ -28,6 +30,18 @@ IN_MACHINE = (
 )
 """Those that show in one process: it has nobody to lock out."""
 _NEVER = (".git", ".venv*", "TEMP", ".*_cache", ".hypothesis", "bench-results")
+
+
+_BROKEN = re.compile(
+    r"\b(?:I(?:[1-9]|1[0-4])\b|LOST|PARTIAL|INVENTED|WRITTEN IN PLACE|OVERWRITTEN|SECOND COPY|COPIES|GONE AGAIN"
+    r"|ANOTHER NAME|order: )"
+)
+"""How proofs begin to say that a promise is broken. Not what load, or a program that cannot be run, leads to."""
+
+
+def caught_by(violations: Iterable[str]) -> list[str]:
+    """The kinds of violation that show that a program is broken."""
+    return sorted({found for text in violations for found in _BROKEN.findall(text)})
 
 
 def mutated(name: str) -> str:

@@ -27,6 +27,12 @@ GONE_SECONDS = 5.0
 """What helpers of the interpreter may take to follow a parent that has ended."""
 
 
+def again(words: str) -> str:
+    """The command that runs a proof once more, with the same transfer engine."""
+    engine = f"{ENGINE}={os.environ[ENGINE]} " if ENGINE in os.environ else ""
+    return f"{engine}python -m tests.chaos {words}"
+
+
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Poll a condition; AssertionError naming `what` if it is not true in time."""
     deadline = time.monotonic() + seconds

@@ -44,7 +44,7 @@ def test_nothing_is_lost_doubled_or_overwritten_whatever_happens(tmp_path: Path)
 
 def run_soak(folder: Path) -> tuple[Any, str]:
     """Its figures, and what it shows; a process of its own, as it makes disks that nobody else is to see."""
-    words = [*PLAN.replay.split()[1:], "--keep", f"{folder}/run", "--report", f"{folder}/report"]
+    words = ["-m", "tests.chaos", *PLAN.replay.split(), "--keep", f"{folder}/run", "--report", f"{folder}/report"]
     with (folder / "console").open("wb") as console:
         soak = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=console, stderr=console)
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.relay import ROOT
+from tests.chaos.relay import ROOT, again
 from tests.chaos.soak.plan import Plan
 from tests.chaos.soak.sampler import Sample
 
@@ -48,7 +48,7 @@ class Outcome:
         """All of them, for a file."""
         p50, p99 = self.recovery()
         return {
-            "replay": self.plan.replay,
+            "replay": again(self.plan.replay),
             "commit": commit(),
             "machine": f"{os.cpu_count()} x {platform.machine()}, {platform.system()} {platform.release()}, "
             f"Python {platform.python_version()}",
@@ -107,7 +107,7 @@ class Outcome:
         ]
         lines = ["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
         if self.violations:
-            lines += [*self.violations[:_SHOWN], f"commit {commit()}", f"replay: {self.plan.replay}"]
+            lines += [*self.violations[:_SHOWN], f"commit {commit()}", f"replay: {again(self.plan.replay)}"]
         return "\n".join(lines)
 
     def kinds(self) -> Counter[str]:

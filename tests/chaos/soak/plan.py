@@ -39,10 +39,10 @@ class Plan(NamedTuple):
 
     @property
     def replay(self) -> str:
-        """The command that does it again."""
+        """The words of the command that does it again."""
         words = f"--seed {self.seed} --minutes {self.minutes:g} --files {self.files} --kills {self.kills}"
         words += f" --pairs {self.pairs} --sizes {self.sizes}" + (f" --mutant {self.mutant}" if self.mutant else "")
-        return f"python -m tests.chaos soak {words}"
+        return f"soak {words}"
 
 
 class Fault(NamedTuple):
