@@ -2,8 +2,6 @@
 
 import argparse
 import functools
-import os
-import random
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,7 +10,6 @@ from typing import Protocol
 
 from tests.chaos import (
     consumers,
-    crash_states,
     crash_target,
     crashpoints,
     explore,
@@ -30,11 +27,10 @@ from tests.chaos import (
     seccomp,
 )
 from tests.chaos.cast import Plan
-from tests.chaos.endpoints import SERVERS
+from tests.chaos.options import parse
 from tests.chaos.relay import ROOT, STORM, Relay, again
 from tests.chaos.soak import run as soak
 from tests.chaos.soak.disk import own_mounts
-from tests.chaos.soak.files import SIZES
 from tests.chaos.soak.outcome import Outcome as SoakOutcome
 from tests.chaos.soak.plan import Plan as SoakPlan
 
@@ -50,20 +46,9 @@ class Outcome(Protocol):
         """For a person and for the log."""
 
 
-_MUTANT = "a broken program: exit code 0 if and only if it breaks a promise that this proof knows"
-_CRASHPOINTS = """kill -9 and four errors. All are some 56,000 points, of which a worker tries about 25 a minute, so
-most of a day on two cores. It needs Linux 5.5 on x86-64, with user notification of seccomp. What a violation leaves is
-kept, in a folder that is printed with it."""
-_SEEDLESS = ("hold", "many", "model", "mutants")
-"""Proofs that draw nothing."""
-
-
 def main() -> int:
     """0 if nothing was violated; with a mutant, if a promise was."""
-    parser = _parser()
-    options = parser.parse_args()
-    if options.what == "soak" and options.files < options.pairs:
-        parser.error("soak: each pair needs a file")
+    options = parse(__doc__)
     with tempfile.TemporaryDirectory(prefix="relay-chaos-") as temporary:
         folder = getattr(options, "keep", None) or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,105 +61,8 @@ def main() -> int:
     return 1 if outcome.violations else 0
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if (value := int(text)) < least:
-            raise argparse.ArgumentTypeError(f"at least {least}, not {value}")
-        return value
-
-    return number
-
-
-_some = _at_least(1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    proofs = parser.add_subparsers(dest="what", required=True)
-    storm = proofs.add_parser("kills", help="files flow while processes are killed at random")
-    storm.add_argument("--files", type=_some, default=2000)
-    storm.add_argument("--kills", type=_some, default=200)
-    storm.add_argument("--mutant", choices=mutants.IN_KILLS, help=_MUTANT)
-    calm = proofs.add_parser("flow", help="one folder of mixed files, copied into Watch, arrives on the other side")
-    calm.add_argument("--endpoint", choices=sorted(flow.ENDPOINTS), required=True)
-    calm.add_argument("--files", type=_some, default=500)
-    self_feeding = proofs.add_parser("mode4", help="a soak test, main.py -Mode 4")
-    self_feeding.add_argument("--endpoint", choices=sorted(SERVERS), default="embedded")
-    self_feeding.add_argument("--minutes", type=float, default=10)
-    self_feeding.add_argument("--chaos", action="store_true", help="kill its processes meanwhile")
-    taking = proofs.add_parser("consumers", help="consumers are killed, and messages come twice")
-    taking.add_argument("--drops", type=_some, default=5000)
-    taking.add_argument("--duplicates", type=float, default=0.1, help="of all deliveries, those of repeated messages")
-    taking.add_argument("--kills", type=_some, default=100)
-    taking.add_argument("--instances", type=_some, default=1, help="programs with a folder each on one queue")
-    taking.add_argument("--lose-ledger", action="store_true", help="kill whole programs, and remove their ledgers")
-    taking.add_argument("--mutant", choices=mutants.IN_CONSUMERS, help=_MUTANT)
-    crowd = proofs.add_parser("many", help="many files in many folders: order, and memory that does not grow")
-    crowd.add_argument("--files", type=_some, default=200_000)
-    crowd.add_argument("--folders", type=_some, default=2_000)
-    deluge = proofs.add_parser("flood", help="hostile messages among good ones, and links planted where files arrive")
-    deluge.add_argument(
-        "--messages", type=_at_least(100), default=10_000, help="hostile ones; one good for a hundred of them"
-    )
-    deluge.add_argument(
-        "--deliveries", type=_some, default=20_000, help="among planted links, with each of the facilities"
-    )
-    patience = proofs.add_parser("hold", help="a download that takes much longer than its message stays hidden")
-    patience.add_argument("--seconds", type=float, default=3600)
-    patience.add_argument("--visibility", type=int, default=30)
-    machine = proofs.add_parser("machine", help="a user, kills at every instant and a model, in one process")
-    machine.add_argument("--steps", type=_some, default=5000, help="with each of the facilities")
-    machine.add_argument(
-        "--kind", choices=explore.KINDS, action="append", help="of what the kernel offers; default: both"
-    )
-    machine.add_argument("--no-reduce", action="store_true", help="show a failure as it was found")
-    machine.add_argument("--mutant", choices=mutants.IN_MACHINE, help=_MUTANT)
-    proofs.add_parser("model", help="every order of steps and faults over a model of the protocol")
-    power = proofs.add_parser("powerloss", help="the power is cut at any instant of three files' way")
-    power.add_argument("--states", type=_some, default=10_000)
-    power.add_argument("--kind", choices=crash_states.KINDS, default="subset", help="of file system")
-    power.add_argument("--each", action="store_true", help="leave out each fsync of the program: it must be missed")
-    power.add_argument("--replay", type=Path, help="a state that a run saved, once more")
-    everything = proofs.add_parser("soak", help="everything at once: all faults of processes, network and servers")
-    _add_soak(everything)
-    text = "kill, or fail, every process at every one of its system calls"
-    points = proofs.add_parser("crashpoints", help=text, description=f"{text}: {_CRASHPOINTS}")
-    points.add_argument("--all", action="store_const", const=0, dest="sample", default=200, help="every point")
-    points.add_argument("--sample", type=_some, help="so many of them (200)")
-    points.add_argument("--role", choices=crash_target.ROLES, action="append", help="default: all")
-    points.add_argument("--fault", choices=crash_target.FAULTS, action="append", help="default: all")
-    points.add_argument("--point", action="append", default=[], help="this one, as it was printed")
-    points.add_argument("--minutes", type=float, default=0.0, help="begin no other point after so long")
-    points.add_argument("--jobs", type=_some, default=os.cpu_count() or 1)
-    points.add_argument("--report", type=Path, help="write the result of each point to this file, as JSON")
-    points.add_argument("--mutant", choices=mutants.IN_CRASHPOINTS, help=_MUTANT)
-    broken = proofs.add_parser("mutants", help="every protection is taken out in turn, and the tests must notice")
-    broken.add_argument("--only", nargs="+", choices=sorted(mutants.MUTANTS), metavar="NAME", help="default: all")
-    broken.add_argument(
-        "--jobs", type=_some, default=os.cpu_count() or 1, help="mutants at a time; default: %(default)s"
-    )
-    for name, proof in proofs.choices.items():
-        if name not in _SEEDLESS:
-            proof.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-        if name != "model":
-            proof.add_argument("--keep", type=Path, help="work in this folder and leave it there")
-    return parser
-
-
 def _say(words: str) -> None:
     print(f"replay: {again(words)}", flush=True)
-
-
-def _add_soak(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--files", type=_some, default=100_000)
-    parser.add_argument("--kills", type=_some, default=2_100)
-    parser.add_argument(
-        "--pairs", type=_at_least(2), default=7, help="of a sender and a receiver; the last is not killed"
-    )
-    parser.add_argument("--sizes", choices=SIZES, default="small")
-    parser.add_argument("--report", type=Path, help="a file for the figures, as JSON")
-    parser.add_argument("--mutant", choices=mutants.IN_SOAK, help=_MUTANT)
 
 
 def _soak(folder: Path, options: argparse.Namespace) -> SoakOutcome:
