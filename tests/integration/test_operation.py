@@ -245,7 +245,7 @@ def test_a_bare_environment(tmp_path: Path) -> None:
 def test_names_have_to_be_utf8(tmp_path: Path, env: dict[str, str]) -> None:
     """G10. In a locale of another encoding names would arrive as others: 78, and what to set."""
     command = [sys.executable, str(MAIN), "-Mode", "3", "--config", str(write_properties(tmp_path))]
-    done = subprocess.run(command, capture_output=True, env={**os.environ, **env}, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **env}, timeout=40, check=False)
     assert done.returncode == 78
     assert b"set LC_ALL=C.UTF-8 or PYTHONUTF8=1" in done.stderr
     assert not (tmp_path / "state").exists()

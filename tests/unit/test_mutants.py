@@ -11,8 +11,12 @@ import pytest
 from tests.chaos import mutants
 from tests.unit.test_faults import TESTS, docstrings, rows
 
-TRIED = "CDEF"
-"""Sections of docs/faults.md each of whose rows has a test that was seen to fail."""
+UNBREAKABLE = {
+    "A13": "two protections stand behind each other, the deadline of a receipt and the ledger: each has a mutant",
+    "B3": "the libraries send again by themselves; that what is stored is whole is B7",
+    "G11": "what has to be true is true of requirements.txt, and not of any code",
+}
+"""Rows of docs/faults.md that no change to one place of the program breaks, and why."""
 
 
 def test_no_name_stands_twice() -> None:
@@ -40,6 +44,6 @@ def test_every_killer_is_a_test(table: object) -> None:
 
 
 def test_every_row_has_a_test_that_fails_where_it_should() -> None:
-    """A promise whose tests notice nothing is held by nobody."""
+    """A promise whose tests notice nothing is held by nobody; each of the others says why it has none."""
     killers = {killer for mutant in mutants.MUTANTS.values() for killer in mutant.killers}
-    assert not [row for row, tests in rows().items() if row[0] in TRIED and not killers & set(tests)]
+    assert [row for row, tests in rows().items() if not killers & set(tests)] == [*UNBREAKABLE]

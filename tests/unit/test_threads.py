@@ -17,7 +17,7 @@ def test_the_threads_that_are_there_do_the_work(monkeypatch: pytest.MonkeyPatch)
     """A12. What is given to a pool that cannot have another thread is done, once, after what is under way."""
     pool, free, done = Pool(3, "few"), threading.Event(), list[str]()
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    under_way = pool.submit(free.wait)
+    under_way = pool.submit(free.wait, 10)  # were it for ever, a failure would be, too
     waiting = [pool.submit(done.append, name) for name in ("a", "b")]
     assert done == []
     free.set()

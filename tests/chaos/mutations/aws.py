@@ -3,6 +3,42 @@
 from tests.chaos.mutations.mutant import Mutant
 
 MUTANTS = {
+    "a-dead-event-loop-is-an-engine": Mutant(
+        "pipeline/aws/crt.py",
+        "        _refuse_dead(make)\n        self._client = make()\n",
+        "        self._client = make()\n",
+        ("contract/test_crt.py::test_an_event_loop_that_does_not_run_is_no_engine",),
+    ),
+    "unanswered-requests-are-not-made-again": Mutant(
+        "aws_util.py",
+        '            retries={"mode": "standard", "total_max_attempts": 3},\n',
+        '            retries={"mode": "standard", "total_max_attempts": 1},\n',
+        ("contract/test_queue_faults.py::test_a_queue_that_accepts_and_never_answers",),
+    ),
+    "a-full-line-is-a-dead-one": Mutant(
+        "aws_util.py",
+        "            patient = self._s3_client(connect_timeout=_SEND_SECONDS)\n",
+        "            patient = self._s3_client()\n",
+        ("contract/test_store_faults.py::test_a_line_that_takes_nothing_for_a_while",),
+    ),
+    "parts-are-sent-again": Mutant(
+        "pipeline/aws/multipart.py",
+        '        return {part["PartNumber"]: cast(Any, part) for page in pages for part in page.get("Parts", [])}\n',
+        "        return {}\n",
+        (
+            "contract/test_store_faults.py::test_a_completion_that_fails_with_200",
+            "contract/test_store_faults.py::test_a_completion_whose_answer_cannot_be_read",
+        ),
+    ),
+    "a-broken-line-is-for-ever": Mutant(
+        "pipeline/aws/errors.py",
+        "    return NeverError(text) if isinstance(error, boto.ParamValidationError) else LaterError(text)\n",
+        "    return NeverError(text)\n",
+        (
+            "contract/test_store_faults.py::test_an_answer_that_breaks_off",
+            "contract/test_store_faults.py::test_a_line_that_falls_silent",
+        ),
+    ),
     "no-if-none-match-by-crt": Mutant(
         "pipeline/aws/crt.py",
         "        if put.if_none_match:\n",
