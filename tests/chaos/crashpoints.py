@@ -27,6 +27,7 @@ from typing import NamedTuple
 from tests import bench_servers
 from tests.chaos.crash_target import FAULTS, KILL, ROLES, Point, Verdict
 from tests.chaos.relay import ROOT
+from tests.chaos.syscalls import may_happen
 
 _MEMORY = Path("/dev/shm")
 """What a kill leaves does not depend on the disk, and an fsync costs nothing here."""
@@ -34,8 +35,6 @@ _COUNTING = 2
 """Runs that count: what waits calls a few times more or less."""
 _REACHED = 0.9
 """Of the points, those that a run has to come by: not all, as what waits does so in more calls or fewer."""
-_NEVER = {("fcntl", "EIO"), ("fcntl", "ENOSPC")}
-"""Left out: no kernel answers so. AWS's runtime forgets a request over it, which nobody hears of then."""
 
 
 class Plan(NamedTuple):
@@ -158,7 +157,7 @@ def _points(plan: Plan, counts: dict[str, Counter[str]]) -> list[Point]:
         (role, fault): [
             Point(role, fault, call, number)
             for call, n in counts[role].items()
-            if (call, fault) not in _NEVER
+            if may_happen(call, fault)
             for number in range(1, n + 1)
         ]
         for fault in plan.faults

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.chaos.syscalls import NAMES, NUMBERS
+from tests.chaos.syscalls import CREATE, NAMES, NUMBERS
 
 _SECCOMP, _SET_MODE_FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 317, 1, 1 << 3, 1 << 5
 _NO_NEW_PRIVILEGES = 38
@@ -100,8 +100,9 @@ class Listener:
         request = bytearray(80)
         with contextlib.suppress(FileNotFoundError):  # it was killed meanwhile
             fcntl.ioctl(self._fd, _RECEIVE, request)
-            number, thread, _, call = struct.unpack_from("QIIi", request)
-            yield Call(number, thread, NAMES[call])
+            number, thread, _, call, _, _, *values = struct.unpack_from("QIIiIQ6Q", request)
+            creates = NAMES[call] == "openat" and values[2] & os.O_CREAT
+            yield Call(number, thread, CREATE if creates else NAMES[call])
 
     def answer(self, call: Call, error: int = 0) -> None:
         """Let it be done, as it would be without us, or fail."""

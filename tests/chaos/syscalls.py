@@ -28,4 +28,54 @@ _X86_64 = {
 }  # fmt: skip
 NUMBERS = _X86_64 if platform.machine() == "x86_64" else {}
 """Name → number; empty where they are not known."""
+CREATE = "create"
+"""What an openat(2) is called that may make a file."""
+_WRITING = {"write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile", "copy_file_range"}
+_SENDING = {"sendto", "sendmsg", "sendmmsg", "connect", "shutdown"}
+_TAKING = {"recvfrom", "recvmsg", "accept", "accept4"}
+_NAMING = {
+    "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "symlink", "symlinkat", "mkdir",
+    "mkdirat", "rmdir", "creat", CREATE,
+}  # fmt: skip
+_KEEPING = {"fsync", "fdatasync", "ftruncate", "truncate", "fallocate", "chmod", "fchmod", "fchmodat", "utimensat"}
+_OPENING = {"open", "openat", "openat2", "creat", CREATE}
+_LOOKING = {
+    "stat", "fstat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat",
+    "getdents", "getdents64", "statfs", "fstatfs", "lseek",
+}  # fmt: skip
+_READING = {"read", "pread64", "readv", "preadv", "preadv2"}
+_STARTING = {"clone", "clone3", "fork", "vfork", "execve"}
+_WAITING = {"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "wait4", "waitid", "flock", "fcntl"}
+_DESCRIPTORS = {
+    "socket", "socketpair", "dup", "dup2", "dup3", "pipe", "pipe2", "accept", "accept4", "epoll_create",
+    "epoll_create1", "eventfd", "eventfd2", "inotify_init1", "memfd_create",
+}  # fmt: skip
+_AT = {
+    "KILL": {
+        *_WRITING,
+        *_SENDING,
+        *_TAKING,
+        *_NAMING,
+        *_KEEPING,
+        *_STARTING,
+        "read",
+        "kill",
+        "tkill",
+        "tgkill",
+        "flock",
+    },
+    "EIO": {*_WRITING, *_READING, *_NAMING, *_KEEPING, *_OPENING, *_LOOKING, "close", "execve"},
+    "ENOSPC": {*_WRITING, *_NAMING, *_KEEPING, "epoll_ctl", "inotify_add_watch"},
+    "EINTR": {*_WRITING, *_READING, *_SENDING, *_TAKING, *_OPENING, *_WAITING, "close", "fallocate", "getrandom"},
+    "EMFILE": {*_OPENING, *_DESCRIPTORS},
+}
+"""Where a kill leaves something else behind than at the next call; and where the manual has a call fail with an error.
+
+AWS's runtime forgets a request over an fcntl that fails with EIO or ENOSPC, which no kernel lets it.
+"""
 NAMES = {number: name for name, number in NUMBERS.items()}
+
+
+def may_happen(call: str, fault: str) -> bool:
+    """Whether a fault at a call is a case of its own."""
+    return call in _AT[fault]
