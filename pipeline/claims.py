@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from pipeline import kernel
+from pipeline.arrivals import Arrived
 from pipeline.durability import Durability
 from pipeline.folders import TOO_MANY_OPEN, is_regular
 from pipeline.names import within
@@ -39,7 +40,8 @@ class Claims:
         self._watch, self._queued, self._uploaded = map(Parents, (spool.watch, spool.queued, spool.uploaded))
         self._elsewhere: set[str] = set()
         self._markers: dict[str, os.stat_result] = {}
-        self._taken: list[Candidate] = []
+        self._taken: dict[str, Candidate] = {}
+        """By their paths in QueuedForUpload."""
         self.files: list[Candidate] = []
         self.changed = 0
         """Files that were no longer what was judged when they were to be taken, or whose name is queued and kept."""
@@ -91,18 +93,18 @@ class Claims:
         """Make the moves durable: first where the files are, then where they were. OSError: they may not be."""
         if not self._spool.watch.durable:
             return
-        self._sync_all(self._queued)
-        self._spool.queued.sync(self._elsewhere)  # after the folders that were made on the way there
-        self._sync_all(self._watch)
+        self._queued.sync(self._durability)
+        self._spool.queued.sync(self._elsewhere)
+        for error in filter(None, self._durability.sync(self._watch.fds())):
+            raise error
 
-    def _sync_all(self, parents: Parents) -> None:
-        for fds in parents.levels():
-            for error in filter(None, self._durability.sync(fds)):
-                raise error
+    def arrivals(self) -> list[Arrived]:
+        """What was taken, as a look at QueuedForUpload finds it."""
+        return [_arrived(path, os.fstat(item.fd)) for path, item in self._taken.items()]
 
     def remove_markers(self, suffix: str) -> None:
         """Remove the completion markers of what was taken."""
-        for item in self._taken if suffix else ():
+        for item in self._taken.values() if suffix else ():
             name = item.name + suffix
             try:
                 where = self._watch.open(item.head)
@@ -118,7 +120,7 @@ class Claims:
     def _claim(self, item: Candidate) -> str | None:
         path = self._take_one(item)
         if path is not None:
-            self._taken.append(item)
+            self._taken[path] = item
         return path
 
     def _take_one(self, item: Candidate) -> str | None:
@@ -184,6 +186,11 @@ class Claims:
         else:
             self._elsewhere.add(claimed)
         return claimed
+
+
+def _arrived(path: str, status: os.stat_result) -> Arrived:
+    head, _, name = path.rpartition("/")
+    return Arrived(status.st_ctime_ns, head, name, status.st_size)
 
 
 def _is_there(name: str, folder_fd: int) -> bool:

@@ -7,7 +7,6 @@ planted in it nor a folder renamed over it leads anywhere else.
 import contextlib
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +14,14 @@ from pathlib import Path
 
 from pipeline import kernel
 from pipeline.drop import Fingerprint
-from pipeline.names import RESERVED, next_version
+from pipeline.names import RESERVED, folders_above, next_version, within
 from pipeline.ports import EXIT_CONFIG, LaterError, PausedError, StartupError
 
 PORTABLE = kernel.Facilities()
 _FOLDER_MODE, _OWN_FOLDER_MODE = 0o750, 0o700
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REMEMBERED = 65_536
+"""Folders below one of ours that are known to be durable."""
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
@@ -61,6 +62,8 @@ class Folder:
         self.durable, self.takes_copies = durable, takes_copies
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if fd is None else fd
         self.facilities = facilities
+        self._lasting: set[tuple[int, int]] = set()
+        """Device and inode of folders whose names are durable."""
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -127,7 +130,8 @@ class Folder:
 
     @contextlib.contextmanager
     def made_parent(self, path: str, *, sync: bool = True) -> Iterator[Place]:
-        """As `parent`, making the folders on the way. Without `sync` it is left to the caller to make them durable.
+        """As `parent`, making the folders on the way. They are durable, whoever made them: that may be a process that
+        was killed before it came to it. Without `sync` that is left to the caller.
 
         A component taken by a file takes its next version: `a/b.txt` becomes `a-Version-2/b.txt` beside a file `a`.
         """
@@ -139,10 +143,14 @@ class Folder:
         done: list[str] = []
         try:
             for part in parts:
-                following, actual = self._enter(current, part, sync and self.durable)
-                os.close(current)
-                current = following
+                following, actual, made = self._enter(current, part)
                 done.append(actual)
+                above, current = current, following
+                try:
+                    if sync and self.durable:
+                        self._sync_name(above, current, made=made)
+                finally:
+                    os.close(above)
             yield Place(current, "/".join([*done, name]))
         finally:
             os.close(current)
@@ -157,22 +165,33 @@ class Folder:
                 return []
             raise
 
-    def sync(self, paths: set[str], *, above: bool = False) -> None:
-        """Make the entries of the folders that hold `paths` durable; with `above`, first those of all above them.
+    def _sync_name(self, above: int, fd: int, *, made: bool) -> None:
+        """Make the name of a folder durable that was made just now, or is entered for the first time.
 
-        That is for what a process left that was killed: it may have made a folder, and not come to make it durable.
+        Where moves are link and unlink, each time: an inode is used again, and a link is all there is of a file.
+        """
+        status = os.fstat(fd)
+        mark = status.st_dev, status.st_ino
+        if made or mark not in self._lasting or not self.facilities.noreplace:
+            os.fsync(above)
+            if len(self._lasting) == _REMEMBERED:
+                self._lasting.clear()
+            self._lasting.add(mark)
+
+    def sync(self, paths: set[str]) -> None:
+        """Make durable what is in the folders above `paths`, from the top down: the last folder and each on the way.
+
+        Whoever made one of them may have been killed before it was durable, and with it all in it would go.
         """
         if not self.durable:
             return
-        heads = {path.rpartition("/")[0] for path in paths}
-        if above:
-            heads |= {head[: match.start()] for head in heads for match in re.finditer("^|/", head)}
-        for head in sorted(heads):
-            with (
-                contextlib.suppress(FileNotFoundError, NotADirectoryError),
-                self.parent(f"{head}/x" if head else "x") as place,
-            ):
-                os.fsync(place.fd)
+        for head in sorted({head for path in paths for head in folders_above(path)}):
+            try:
+                with self.parent(within(head, "x")) as place:
+                    os.fsync(place.fd)
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    raise
 
     def tidy(self, path: str) -> None:
         """Remove the folders above `path` that are empty now, up to this folder."""
@@ -186,12 +205,16 @@ class Folder:
             head = head.rpartition("/")[0]
 
     @staticmethod
-    def _enter(current: int, part: str, sync: bool) -> tuple[int, str]:
+    def _enter(current: int, part: str) -> tuple[int, str, bool]:
+        """The open folder, its name, and whether it was made."""
+        made = False
         while True:
             try:
-                return os.open(part, _OPEN_FOLDER, dir_fd=current), part
+                return os.open(part, _OPEN_FOLDER, dir_fd=current), part, made
             except FileNotFoundError:
-                _make(current, part, sync)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, _FOLDER_MODE, dir_fd=current)
+                made = True
             except OSError as error:
                 if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                     raise
@@ -222,13 +245,6 @@ def fingerprint_of(fd: int) -> Fingerprint:
 def is_regular(status: os.stat_result) -> bool:
     """Whether this is a file with content, rather than a link, a pipe, a device or a folder."""
     return stat.S_ISREG(status.st_mode)
-
-
-def _make(current: int, part: str, sync: bool) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(part, _FOLDER_MODE, dir_fd=current)
-    if sync:
-        os.fsync(current)
 
 
 def _not_folders(fd: int) -> list[str]:

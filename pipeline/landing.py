@@ -18,6 +18,7 @@ from pipeline.folders import Folder, is_regular
 from pipeline.kernel import try_lock
 from pipeline.ledger import DUE, NONE, Ledger, Row
 from pipeline.names import RESERVED, decode_path, encode_path, next_version, with_name
+from pipeline.parents import sync_below
 from pipeline.ports import LaterError
 from pipeline.strays import Strays
 
@@ -157,7 +158,7 @@ class Landing:
             return False
         if row.state == "publishing":
             with self._locked(row.temp):
-                self._note_delivered([(drop_id, self._settle(row))], above=True)
+                self._note_delivered([(drop_id, self._settle(row))])
         return True
 
     def recover(self) -> int:
@@ -226,11 +227,12 @@ class Landing:
         """Step 7b for one row, by the process that holds the lock of its temporary file."""
         wanted = decode_path(row.name)
         if self._is_linked(row.temp):
-            self.folder.sync({wanted}, above=True)
+            self.folder.sync({wanted})
             self._unlink(row.temp)
             return wanted
         while True:
-            with self.folder.made_parent(wanted) as place:
+            # A rename that is forgotten with its folder leaves the file here; a link is all that is left of it.
+            with self.folder.made_parent(wanted, sync=not self.folder.facilities.noreplace) as place:
                 if place.path != wanted:
                     wanted = place.path
                     self.ledger.rename(row.drop_id, encode_path(wanted))
@@ -290,7 +292,7 @@ class Landing:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temp, dir_fd=self.incoming.fd)
 
-    def _note_delivered(self, drops: Sequence[tuple[str, str]], *, above: bool = False) -> None:
+    def _note_delivered(self, drops: Sequence[tuple[str, str]]) -> None:
         if drops:
-            self.folder.sync({path for _, path in drops}, above=above)
+            sync_below(self.folder, {path.rpartition("/")[0] for _, path in drops}, self._durability)
             self.ledger.deliver([drop_id for drop_id, _ in drops])

@@ -196,6 +196,13 @@ def within(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
+def folders_above(path: str) -> Iterator[str]:
+    """Every folder above a relative path, the nearest first; the last is "", the top."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
 def reason_name(name: str) -> str:
     """The name of the file that holds the reason of a failed file; a long name leaves no room for its suffix."""
     if len(_to_bytes(name)) <= NAME_LIMIT - len(".json"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pipeline.arrivals import Arrived, oldest_first
+from pipeline.kept import Kept
 from pipeline.listing import walk
 from pipeline.names import printable, within
 from pipeline.spool import Spool
@@ -41,14 +42,12 @@ class Offers:
         """
         self._spool, self._offer = spool, offer
         self._condemned, self._report = set(condemned), report
-        self._told = Told(spool.queued.path)
+        self._told, self._kept = Told(spool.queued.path), Kept(spool)
         self._recent: dict[str, None] = {}
         self._earlier: dict[str, None] = {}
         self._sweep: Iterator[str] | None = None
         self._next: list[str] = []
         self._missed = False
-        self._kept = False
-        """Whether everything that was there at the start has been made durable."""
         self.queued = 0
         """Files that the last sweep saw in QueuedForUpload; it is not 0 while a sweep is under way."""
 
@@ -67,6 +66,10 @@ class Offers:
                 self._recent.pop(path, None)
                 self._earlier.pop(path, None)
         self.feed()
+
+    def trust(self, claimed: Iterable[Arrived]) -> None:
+        """These were made durable: a sweep that meets them need not do it."""
+        self._kept.note(claimed)
 
     def sweep(self, *, again: bool) -> None:
         """Offer what lies in QueuedForUpload and was not offered lately; with `again` whatever lies there."""
@@ -99,9 +102,10 @@ class Offers:
     def _begin(self) -> None:
         self._sweep, self.queued, self._missed = self._list(), 0, False
         self._earlier, self._recent = self._recent, {}  # what this sweep does not meet may come again
+        self._kept.begin_look()
 
     def _end(self) -> None:
-        self._sweep, self._kept = None, True
+        self._sweep = None
         self._told.end_look()
         if self._missed:
             self._begin()
@@ -119,24 +123,10 @@ class Offers:
 
     def _look(self, again: bool) -> Iterator[Arrived]:
         for listing in walk(self._spool.queued, self._told.complain):
-            if not (again or self._kept):
-                self._keep(listing.head)
             for name in listing.others:
                 self._told.warn(within(listing.head, name), "is no regular file: it is not sent; take it away")
             self.queued += 0 if again else len(listing.files)
-            yield from listing.files
-
-    def _keep(self, head: str) -> None:
-        """Make durable what a process that was killed may have moved, or made, in any of the folders, and no more.
-
-        Else a power cut puts the file, once it is sent, back into Watch, and it is sent once more.
-        """
-        spool = self._spool
-        try:
-            for folder in (spool.queued, spool.watch, spool.uploaded, spool.failed):
-                folder.sync({within(head, "x")})
-        except OSError as error:
-            self._told.complain(head, error)
+            yield from self._kept.keep(listing, self._told.warn)
 
     def _give(self, paths: list[str]) -> list[str]:
         """Offer all of these, in shares; those that they had no room for."""

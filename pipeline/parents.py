@@ -3,8 +3,11 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterable
 
+from pipeline.durability import Durability
 from pipeline.folders import Folder
+from pipeline.names import folders_above
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
@@ -15,7 +18,6 @@ class Parents:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._fds: dict[str, int] = {}
-        self._named: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._fds)
@@ -48,9 +50,6 @@ class Parents:
             if place.path != wanted:
                 return None
             fd = self._fds[head] = os.dup(place.fd)
-        while head:  # any of them may be new, and then it is a name in the folder above
-            head = head.rpartition("/")[0]
-            self._named.add(head)
         return fd
 
     def forget(self, head: str) -> None:
@@ -59,14 +58,22 @@ class Parents:
         if fd is not None:
             os.close(fd)
 
-    def levels(self) -> list[list[int]]:
-        """Every folder in use, and those in which one of them may have been made: what is to be made durable, in turn.
+    def fds(self) -> list[int]:
+        """Every folder in use."""
+        return list(self._fds.values())
 
-        A folder comes after those above it: else a power cut might leave a file in one that has no name itself.
+    def sync(self, durability: Durability) -> None:
+        """Make durable what came into them, after what is in the folders above. OSError: it may not be.
+
+        Else a power cut might leave a file in a folder that has no name itself: whoever made that may have been killed
+        before it was durable.
         """
-        if not self._named:
-            return [list(self._fds.values())]
-        for head in self._named:
+        for fds in self._levels():
+            for error in filter(None, durability.sync(fds)):
+                raise error
+
+    def _levels(self) -> list[list[int]]:
+        for head in {above for used in self._fds for above in folders_above(used)}:
             with contextlib.suppress(FileNotFoundError):  # tidied away, as what was in it went its way
                 self.open(head)
         levels: dict[int, list[int]] = {}
@@ -78,3 +85,11 @@ class Parents:
         """Give all descriptors back."""
         for head in list(self._fds):
             self.forget(head)
+
+
+def sync_below(folder: Folder, heads: Iterable[str], durability: Durability) -> None:
+    """The same for these folders below one that is durable; those that a person took away since are his."""
+    with contextlib.closing(Parents(folder)) as parents:
+        for head in heads if folder.durable else ():
+            parents.find(head)
+        parents.sync(durability)

@@ -174,8 +174,9 @@ class Watcher:
         try:
             batch.sync_folders()
         except OSError as error:
-            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}")  # the sweep offers them
+            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}; what came waits")
         else:
+            self._offers.trust(batch.arrivals())
             self._offers.put(claimed)
         batch.remove_markers(self._selection.marker)
         return len(claimed)

@@ -50,10 +50,18 @@ def take(spool: Spool, told: list[tuple[str, str]]) -> Iterator[Take]:
     durability.close()
 
 
-def test_claims_are_durable_target_first(spool: Spool, take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
-    """D26. The content, the folders that were made for it from the top down, then the folder it left."""
+@pytest.mark.parametrize("made_before", [False, True])
+def test_claims_are_durable_target_first(
+    spool: Spool, take: Take, monkeypatch: pytest.MonkeyPatch, made_before: bool
+) -> None:
+    """D26. The content, the folders for it from the top down, then the folder it left.
+
+    Another process may have made those folders, and have been killed before they were durable.
+    """
     spool.queued.durable = spool.watch.durable = True
     content = os.stat(write(spool.watch.path / "d/e/a")).st_ino
+    if made_before:
+        (spool.queued.path / "d/e").mkdir(parents=True)
     synced = note_fsyncs(monkeypatch)
     assert take("d/e/a") == ["d/e/a"]
     queued, left = spool.queued.path, os.stat(spool.watch.path / "d/e").st_ino

@@ -416,6 +416,42 @@ def test_a_new_folder_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert done == ["mkdir top/d", "fsync top", "mkdir top/d/e", "fsync top/d"]
 
 
+def test_a_folder_that_is_there_is_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D26. Whoever made it may have been killed before it was: with it would go what is put into it."""
+    top = make(tmp_path, "top", "kernel", durable=True)
+    (top.path / "d/e").mkdir(parents=True)
+    done = note_effects(monkeypatch, tmp_path)
+    for _ in range(2):  # once: it is entered for each file
+        with top.made_parent("d/e/a"):
+            assert done == ["fsync top", "fsync top/d"]
+    with top.made_parent("d/e/a", sync=False):
+        top.sync({"d/e/a", "d/b", "gone/a"})
+    assert done[2:] == ["fsync top", "fsync top/d", "fsync top/d/e"]
+
+
+def test_a_link_is_made_in_a_folder_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D26. Its other name goes next; whether the folder is one that was seen before, or has but its number."""
+    one, two = (make(tmp_path, name, "portable", durable=True) for name in ("one", "two"))
+    (two.path / "d").mkdir()
+    done = note_effects(monkeypatch, tmp_path)
+    for name in ("a", "b"):
+        write(one.path / name)
+        del done[:]
+        assert move(one, name, two, f"d/{name}") == f"d/{name}"
+        assert done == ["fsync two", f"link two/d/{name}", "fsync two/d", f"unlink one/{name}"]
+
+
+def test_a_folder_that_is_made_again_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D26. It may have the number of the one that is gone."""
+    top = make(tmp_path, "top", "kernel", durable=True)
+    for _ in range(3):
+        done = note_effects(monkeypatch, tmp_path)
+        with top.made_parent("d/a"):
+            pass
+        assert "fsync top" in done
+        top.tidy("d/a")
+
+
 def test_folders_are_not_everybodys(tmp_path: Path) -> None:
     """Whatever the umask; the program's own are for its user alone."""
     before = os.umask(0)

@@ -551,7 +551,31 @@ def test_the_name_is_durable_before_it_is_delivered(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(machine.landing.ledger, "deliver", note)
     machine.landing.publish([arrival])
-    assert done[-3:] == ["_renameat2 d/a", "fsync d", "delivered"]
+    assert done[-4:] == ["_renameat2 d/a", "fsync .", "fsync d", "delivered"]
+
+
+@pytest.mark.parametrize("kind", ["kernel", "portable"])
+def test_a_folder_that_another_process_makes_is_durable_with_what_is_put_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """D26. That one may be killed before it is: a file that is gone with it must not count as delivered, nor as named.
+
+    Where moves are link and unlink, it comes before the link, which is all that is left of the file then.
+    """
+    machine = Machine(tmp_path, kind, durable=True)
+    arrival = machine.arrive("drop", "d/e/a")
+    (machine.top / "d/e").mkdir(parents=True)
+    done, deliver = note_effects(monkeypatch, machine.top), machine.landing.ledger.deliver
+
+    def note(drop_ids: list[str]) -> None:
+        done.append("delivered")
+        deliver(drop_ids)
+
+    monkeypatch.setattr(machine.landing.ledger, "deliver", note)
+    machine.landing.publish([arrival])
+    before = done[: done.index("link d/e/a" if kind == "portable" else "delivered")]
+    assert [step for step in before if step in ("fsync .", "fsync d")] == ["fsync .", "fsync d"]
+    assert done[-2:] == ["fsync d/e", "delivered"]
 
 
 def test_what_cannot_be_made_durable_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ LAYERS = (
     ("kernel", "locks", "pacing", "batcher", "agenda", "sides", "command", "threads"),
     ("durability", "folders", "listing", "copying", "records", "crossing", "moves", "ledger", "ledgers", "aws"),
     ("parents", "told", "strays", "backlog", "command_locks"),
-    ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "offers"),
+    ("spool", "landing", "hand", "room", "completeness", "dead_letters", "events", "claims", "kept", "offers"),
     ("groups", "redrive"),
     ("storing", "acceptance", "acknowledger", "receiver", "doubts", "undelivered", "reconcile", "forgetting"),
     ("announcer", "handling"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from pipeline import offers
+from pipeline import kept, offers
+from pipeline.arrivals import Arrived
 from pipeline.offers import Offers
 from pipeline.spool import Spool
 from tests.unit.places import make, note_fsyncs, write
@@ -157,15 +159,93 @@ def test_what_a_killed_process_moved_is_durable_before_it_is_offered(
 def test_a_folder_that_cannot_be_made_durable_is_told_of(
     uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """D26. Its files are offered all the same, as after a claim."""
-    uploaders.spool.queued.durable = True
-    paths = uploaders.queue("a")
+    """D26. Its files wait, but for those that were offered before; others go on."""
+    uploaders.spool.watch.durable = True
+    uploaders.queue("d/before", "e")
+    bad = write(uploaders.spool.watch.path / "d/x").parent.stat().st_ino
+    uploaders.offers.sweep(again=True)
+    assert uploaders.offered() == ["d/before", "e"]
+    uploaders.queue("d/later", "f")
+    fsync = os.fsync
 
-    def fsync(_fd: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def fail(fd: int) -> None:
+        if os.fstat(fd).st_ino == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fsync)
+        patch.setattr(os, "fsync", fail)
+        for _ in range(2):
+            uploaders.offers.sweep(again=True)
+            assert uploaders.offered() == ["d/before", "e", "f"]
+    assert len([entry for entry in caplog.messages if "Input/output error; what came waits" in entry]) == 1
+    uploaders.offers.sweep(again=False)
+    assert uploaders.offered() == ["d/later"]
+
+
+def test_what_another_process_moves_later_is_durable_before_it_is_offered(
+    uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D26. An earlier watcher ends while this one works, and is killed: also where a name that went comes again."""
+    spool = uploaders.spool
+    spool.queued.durable = spool.watch.durable = True
+    uploaders.queue("a", "b")
+    (spool.queued.path / "d").mkdir()
+    uploaders.offers.sweep(again=True)
+    synced = note_fsyncs(monkeypatch)
+    uploaders.offers.sweep(again=True)
+    assert not synced
+    uploaders.offered()
+    uploaders.finish(["a"])
+    time.sleep(0.01)  # the kernel's clock goes on
+    for path in ("a", "d/a"):
+        del synced[:]
+        uploaders.queue(path)
         uploaders.offers.sweep(again=True)
+        assert path in uploaders.offered()
+        folders = (spool.queued.path, (spool.queued.path / path).parent, spool.watch.path)
+        assert {os.stat(folder).st_ino for folder in folders} <= {*synced}
+
+
+def test_the_folder_that_a_file_beside_another_came_from_is_durable(
+    uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D26. `a/b/x` became `a-Version-2/b/x`: a power cut would bring it back to where it was."""
+    spool = uploaders.spool
+    spool.watch.durable = True
+    uploaders.queue("a", "a-Version-2/b/b-Version-3/x")
+    origins = [spool.watch.path, *(write(spool.watch.path / path).parent for path in ("a/x", "a/b/x", "a/b/b/x"))]
+    synced = note_fsyncs(monkeypatch)
+    uploaders.offers.sweep(again=True)
+    assert {folder.stat().st_ino for folder in origins} <= {*synced}
+
+
+def test_a_link_in_another_folder_holds_up_nothing(uploaders: Uploaders, tmp_path: Path) -> None:
+    """D26. Nothing of ours is behind it, nor below a file: there is nothing to make durable."""
+    spool = uploaders.spool
+    spool.watch.durable = spool.uploaded.durable = spool.failed.durable = True
+    for folder in (spool.watch, spool.uploaded):
+        (folder.path / "d").symlink_to(tmp_path)
+    write(spool.failed.path / "d")
+    paths = uploaders.queue("d/e/a")
+    uploaders.offers.sweep(again=True)
     assert uploaders.offered() == paths
-    assert "Input/output error" in caplog.text
+
+
+def test_what_is_trusted_costs_nothing(uploaders: Uploaders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever claimed it made it durable; beyond what is remembered it is done once more."""
+    uploaders.spool.queued.durable = True
+    uploaders.queue("a", "d/b")
+    found = [uploaders.spool.queued.status(path) for path in ("a", "d/b")]
+    arrived = [status.st_ctime_ns for status in found if status]
+    synced = note_fsyncs(monkeypatch)
+    uploaders.offers.trust([Arrived(arrived[0], "", "a", 7), Arrived(arrived[1], "d", "b", 7)])
+    uploaders.offers.sweep(again=True)
+    uploaders.offers.sweep(again=True)
+    assert uploaders.offered() == ["a", "d/b"] * 2
+    assert not synced
+    monkeypatch.setattr(kept, "MOST", 1)
+    uploaders.offers.sweep(again=True)
+    uploaders.offers.sweep(again=True)
+    assert synced
+    assert len(uploaders.offers._kept._now) == 1

@@ -301,28 +301,28 @@ def test_a_reason_that_cannot_be_written_leaves_nothing(spool: Spool, monkeypatc
 
 
 def test_a_failed_file_is_durable_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason and its name, then the file's."""
+    """D26. The reason and its name, then the file's, each in folders that another process may have made just now."""
     spool = Spool(*(make(tmp_path, name, "kernel", durable=True) for name in NAMES))
     path = claim(spool, "d/a")
+    for folder in ("d", ".reason/d"):
+        (spool.failed.path / folder).mkdir(parents=True)
     done = note_effects(monkeypatch, tmp_path)
     assert fail(spool, path) == "d/a"
+    above = ["fsync Failed", "fsync Failed/.reason"]
     reason = [f"fsync Failed/.reason/d/{name}".removesuffix("/") for name in ("a.json", "")]
-    assert [effect for effect in done if effect in (*reason, "_renameat2 Failed/d/a", "fsync Failed/d")] == [
-        *reason,
-        "_renameat2 Failed/d/a",
-        "fsync Failed/d",
-    ]
+    moved = ["fsync Failed", "_renameat2 Failed/d/a", "fsync Failed", "fsync Failed/d"]
+    assert done[:8] == [*above, *reason, *moved]
 
 
 def test_a_new_number_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is stored under it: a restart must not find the file under its old one."""
+    """D26. Before anything is stored under it: a restart must not find the file under its old one."""
     spool = Spool(*(make(tmp_path, name, "kernel", durable=True) for name in NAMES))
-    path = claim(spool, "a")
+    path = claim(spool, "d/a")
     with spool.take(path) as queued:
         assert queued is not None
         done = note_effects(monkeypatch, tmp_path)
         spool.renumber(queued, [])
-    assert done == ["_renameat2 QueuedForUpload/a-Version-2", "fsync QueuedForUpload"]
+    assert done == ["_renameat2 QueuedForUpload/d/a-Version-2", "fsync QueuedForUpload", "fsync QueuedForUpload/d"]
 
 
 def test_a_file_that_is_replaced_before_its_lock_is_not_taken(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -389,19 +389,38 @@ def test_one_file_that_cannot_be_made_durable_waits_alone(
 def test_a_folder_that_cannot_be_made_durable_ends_no_scan(
     side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The claims are made; the sweep offers them."""
+    """D26. The claims are made; a sweep offers them, but not before they are durable."""
+    side.spool.watch.durable = side.spool.queued.durable = True
     write(side.watch / "a")
+    bad, original = os.stat(side.queued).st_ino, os.fsync
 
-    def fail(_claims: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
+    def fsync(fd: int) -> None:
+        if os.fstat(fd).st_ino == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        original(fd)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Claims, "sync_folders", fail)
+        patch.setattr(os, "fsync", fsync)
         assert side.scan() == 1
+        side.offers.sweep(again=False)
     assert side.offered == []
     assert "a power cut may undo" in caplog.text
     side.offers.sweep(again=False)
     assert side.offered == ["a"]
+
+
+def test_claims_are_made_durable_once(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that meets them does not do it again, under whatever names they are queued."""
+    side.spool.watch.durable = side.spool.queued.durable = side.spool.uploaded.durable = True
+    write(side.queued / "d")
+    side.offers.sweep(again=True)
+    for path in ("a", "d/b"):
+        write(side.watch / path)
+    assert side.scan() == 2
+    synced = note_fsyncs(monkeypatch)
+    side.offers.sweep(again=True)
+    assert sorted(side.offered[-3:]) == ["a", "d", "d-Version-2/b"]
+    assert not synced
 
 
 @pytest.mark.parametrize("change", ["replaced", "link", "written"])

@@ -61,10 +61,10 @@ MUTANTS = {
     ),
     "delivered-before-the-name-is-durable": Mutant(
         "pipeline/landing.py",
-        "            self.folder.sync({path for _, path in drops}, above=above)\n"
+        '            sync_below(self.folder, {path.rpartition("/")[0] for _, path in drops}, self._durability)\n'
         "            self.ledger.deliver([drop_id for drop_id, _ in drops])\n",
         "            self.ledger.deliver([drop_id for drop_id, _ in drops])\n"
-        "            self.folder.sync({path for _, path in drops}, above=above)\n",
+        '            sync_below(self.folder, {path.rpartition("/")[0] for _, path in drops}, self._durability)\n',
         ("unit/test_landing.py::test_the_name_is_durable_before_it_is_delivered",),
     ),
     "equal-size-is-equal-content": Mutant(
@@ -75,15 +75,15 @@ MUTANTS = {
     ),
     "name-given-before-a-kill-not-durable": Mutant(
         "pipeline/landing.py",
-        "            self.folder.sync({wanted}, above=True)\n",
+        "            self.folder.sync({wanted})\n",
         "",
         ("unit/test_landing.py::test_a_name_that_was_given_before_a_kill_is_durable_before_the_old_one_goes",),
     ),
-    "folders-of-a-killed-process-not-durable": Mutant(
+    "folder-of-a-link-not-durable": Mutant(
         "pipeline/landing.py",
-        "self._settle(row))], above=True)\n",
-        "self._settle(row))])\n",
-        ("unit/test_landing.py::test_a_folder_that_a_killed_process_made_is_durable_before_it_is_noted",),
+        "sync=not self.folder.facilities.noreplace) as place:\n",
+        "sync=False) as place:\n",
+        ("unit/test_landing.py::test_a_folder_that_another_process_makes_is_durable_with_what_is_put_there",),
     ),
     "copy-somebody-put-there-not-durable": Mutant(
         "pipeline/landing.py",

@@ -121,16 +121,53 @@ MUTANTS = {
     ),
     "new-folders-not-durable": Mutant(
         "pipeline/folders.py",
-        "    if sync:\n        os.fsync(current)\n",
-        "",
+        "                    if sync and self.durable:\n",
+        "                    if sync and self.durable and not made:\n",
         ("unit/test_folders.py::test_a_new_folder_is_durable",),
+    ),
+    "folders-of-others-not-durable": Mutant(
+        "pipeline/folders.py",
+        "                    if sync and self.durable:\n",
+        "                    if sync and self.durable and made:\n",
+        (
+            "unit/test_folders.py::test_a_folder_that_is_there_is_durable_too",
+            "unit/test_folders.py::test_a_link_is_made_in_a_folder_that_stays",
+            "unit/test_spool.py::test_a_failed_file_is_durable_before_it_is_told",
+        ),
+    ),
+    "folder-made-again-is-known": Mutant(
+        "pipeline/folders.py",
+        "        if made or mark not in self._lasting or not self.facilities.noreplace:\n",
+        "        if mark not in self._lasting or not self.facilities.noreplace:\n",
+        ("unit/test_folders.py::test_a_folder_that_is_made_again_is_durable",),
+    ),
+    "folder-of-a-link-is-known": Mutant(
+        "pipeline/folders.py",
+        "        if made or mark not in self._lasting or not self.facilities.noreplace:\n",
+        "        if made or mark not in self._lasting:\n",
+        ("unit/test_folders.py::test_a_link_is_made_in_a_folder_that_stays",),
+    ),
+    "folders-above-not-synced": Mutant(
+        "pipeline/folders.py",
+        "        for head in sorted({head for path in paths for head in folders_above(path)}):\n",
+        "        for head in sorted({next(folders_above(path)) for path in paths}):\n",
+        (
+            "unit/test_folders.py::test_a_folder_that_is_there_is_durable_too",
+            "unit/test_offers.py::test_what_another_process_moves_later_is_durable_before_it_is_offered",
+            "unit/test_spool.py::test_a_new_number_is_durable",
+        ),
+    ),
+    "link-in-another-folder-holds-up": Mutant(
+        "pipeline/folders.py",
+        "                if error.errno not in _NOTHING_THERE:\n",
+        "                if error.errno != errno.ENOENT:\n",
+        ("unit/test_offers.py::test_a_link_in_another_folder_holds_up_nothing",),
     ),
     "folder-not-synced": Mutant(
         "pipeline/folders.py",
-        "                os.fsync(place.fd)\n",
-        "                pass\n",
+        "                    os.fsync(place.fd)\n",
+        "                    pass\n",
         (
-            "unit/test_landing.py::test_the_content_is_durable_before_its_name",
             "unit/test_claims.py::test_a_claim_that_goes_beside_is_durable_too",
             "unit/test_spool.py::test_a_new_number_is_durable",
             "unit/test_spool.py::test_a_failed_file_is_durable_before_it_is_told",

@@ -32,8 +32,8 @@ MUTANTS = {
     ),
     "source-folder-durable-first": Mutant(
         "pipeline/claims.py",
-        "        self._sync_all(self._queued)\n",
-        "        self._sync_all(self._watch)\n        self._sync_all(self._queued)\n",
+        "        self._queued.sync(self._durability)\n",
+        "        self._durability.sync(self._watch.fds())\n        self._queued.sync(self._durability)\n",
         ("unit/test_claims.py::test_claims_are_durable_target_first",),
     ),
     "folders-durable-from-below": Mutant(
@@ -41,6 +41,65 @@ MUTANTS = {
         "        return [levels[depth] for depth in sorted(levels)]\n",
         "        return [levels[depth] for depth in sorted(levels, reverse=True)]\n",
         ("unit/test_claims.py::test_claims_are_durable_target_first",),
+    ),
+    "folders-above-a-claim-not-durable": Mutant(
+        "pipeline/parents.py",
+        "        for head in {above for used in self._fds for above in folders_above(used)}:\n",
+        "        for head in ():\n",
+        (
+            "unit/test_claims.py::test_claims_are_durable_target_first",
+            "unit/test_landing.py::test_a_folder_that_a_killed_process_made_is_durable_before_it_is_noted",
+            "unit/test_landing.py::test_a_folder_that_another_process_makes_is_durable_with_what_is_put_there",
+        ),
+    ),
+    "claims-made-durable-twice": Mutant(
+        "pipeline/watcher.py",
+        "            self._offers.trust(batch.arrivals())\n",
+        "",
+        ("unit/test_watcher.py::test_claims_are_made_durable_once",),
+    ),
+    "moves-of-others-not-durable": Mutant(
+        "pipeline/offers.py",
+        "            yield from self._kept.keep(listing, self._told.warn)\n",
+        "            yield from listing.files\n",
+        (
+            "unit/test_offers.py::test_what_a_killed_process_moved_is_durable_before_it_is_offered",
+            "unit/test_offers.py::test_what_another_process_moves_later_is_durable_before_it_is_offered",
+            "unit/test_watcher.py::test_a_folder_that_cannot_be_made_durable_ends_no_scan",
+        ),
+    ),
+    "what-may-be-undone-is-offered": Mutant(
+        "pipeline/kept.py",
+        "            return known\n        self.note(listing.files)\n",
+        "            return listing.files\n        self.note(listing.files)\n",
+        (
+            "unit/test_offers.py::test_a_folder_that_cannot_be_made_durable_is_told_of",
+            "unit/test_watcher.py::test_a_folder_that_cannot_be_made_durable_ends_no_scan",
+        ),
+    ),
+    "a-name-that-comes-again-is-known": Mutant(
+        "pipeline/kept.py",
+        "    return hash((file.head, file.name, file.arrived))\n",
+        "    return hash((file.head, file.name))\n",
+        ("unit/test_offers.py::test_what_another_process_moves_later_is_durable_before_it_is_offered",),
+    ),
+    "kept-files-forgotten": Mutant(
+        "pipeline/kept.py",
+        "        self.note(known)\n",
+        "",
+        ("unit/test_offers.py::test_what_is_trusted_costs_nothing",),
+    ),
+    "kept-files-without-bound": Mutant(
+        "pipeline/kept.py",
+        "            if len(self._now) < MOST:\n",
+        "            if MOST:\n",
+        ("unit/test_offers.py::test_what_is_trusted_costs_nothing",),
+    ),
+    "origin-of-a-version-not-durable": Mutant(
+        "pipeline/kept.py",
+        "            names = {part, version.stem + version.suffix}\n",
+        "            names = {part, version and part}\n",
+        ("unit/test_offers.py::test_the_folder_that_a_file_beside_another_came_from_is_durable",),
     ),
     "claimed-names-not-durable": Mutant(
         "pipeline/claims.py",
@@ -110,8 +169,8 @@ MUTANTS = {
     ),
     "undurable-folder-is-offered": Mutant(
         "pipeline/watcher.py",
-        '            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}")',
-        "            raise error",
+        '            self._offers.warn(f"a power cut may undo the last moves to this folder: {error}; what came waits")\n',
+        "            raise error\n",
         ("unit/test_watcher.py::test_a_folder_that_cannot_be_made_durable_ends_no_scan",),
     ),
     "incomplete-files-taken": Mutant(
