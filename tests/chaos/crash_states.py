@@ -59,8 +59,16 @@ def draw(log: Sequence[Entry], first: int, kind: str, rng: random.Random) -> Cra
 
 
 def _journal(happened: Sequence[Entry], rng: random.Random) -> list[Entry]:
-    """All up to an instant after the last fsync of anything, and nothing later but what is a user's."""
-    barriers = [number for number, entry in enumerate(happened, 1) if _writes_out(entry)]
+    """All up to an instant after the last fsync of anything, and nothing later but what is a user's.
+
+    Where he gave a name that was free by a move of the program, that move came before.
+    """
+    left: set[tuple[int, str]] = set()
+    barriers = []
+    for number, entry in enumerate(happened, 1):
+        if _writes_out(entry) or (isinstance(entry, Named) and entry.is_users and (entry.folder, entry.name) in left):
+            barriers.append(number)
+        left.add(_left_by(entry))
     end = rng.randint(barriers[-1] if barriers else 0, len(happened))
     return [entry for number, entry in enumerate(happened) if number < end or _is_users(entry)]
 

@@ -68,15 +68,13 @@ def recover(clock: Clock, turns: Turns, crash: Crash, recording: Recording) -> s
 
 
 def _drain(stage: Stage, judge: Judge) -> None:
-    for party in (stage.consume, stage.ingest):
-        party.recover()
-        stage.turns.run()
+    for party in stage.parties:
+        stage.do(party, party.recover)
     for _ in range(_TURNS):
         if not judge.left():
             break
-        for _party, work in stage.works():
-            work()
-            stage.turns.run()
+        for party, work in stage.works():
+            stage.do(party, work)
         stage.clock.now += VISIBILITY + 1
     assert not judge.left(), f"I9: it does not drain: {judge.left()}"
     judge.at_rest()

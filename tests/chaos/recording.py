@@ -33,6 +33,8 @@ _PASSED = (
     "durability.sync_together",
     "durability.<listcomp>",
     "folders.sync",
+    "parents.sync",
+    "parents.sync_below",
 )
 """Those that do it for whoever calls them."""
 

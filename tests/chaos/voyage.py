@@ -1,4 +1,8 @@
-"""Three files on their way through both sides, recorded, with a kill now and then."""
+"""Three files on their way through both sides, recorded, with a kill now and then.
+
+Of a side there may be two processes: consumers of one folder, or a watcher and an uploader that end while their
+successors work. When one of two is killed, it may come again, or leave to the other what it began.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import durability
+from pipeline.landing import LEDGER
 from tests.chaos import parties
 from tests.chaos.entries import Entry, Named
 from tests.chaos.parties import INGEST, KEY_FOLDER, SETTLE, VISIBILITY, Clock, Consume, Ingest, Party, Work, install
@@ -56,26 +61,78 @@ class Stage:
         self.root, self.clock, self.turns, self.facilities = root, clock, turns, facilities
         self.store, self.queue = FakeStore(), FakeQueue(visibility=VISIBILITY, clock=clock.monotonic)
         self.user = User(root)
+        self.parties: list[Party] = []
+        self._fds: dict[Party, set[int]] = {}
+        """What each of them has open."""
 
-    def start(self) -> None:
-        """Both sides."""
-        self.ingest = Ingest(self.root, self.facilities, self.clock, self.store, self.queue)
-        self.consume = Consume(self.root, self.facilities, self.store, self.queue)
+    def start(self, consumers: int = 1, ingests: int = 1) -> None:
+        """Both sides; the second process of one has what a start does behind it."""
+        for kind in [Consume] * consumers + [Ingest] * ingests:
+            is_second = any(isinstance(party, kind) for party in self.parties)
+            before = _open_fds()
+            party = self._make(kind)
+            self._join(party, before)
+            if is_second:
+                self.do(party, party.recover)
 
     def end(self) -> None:
         """Nothing of them stays open."""
-        for party in (self.ingest, self.consume):
-            party.end(set())
+        for party in list(self.parties):
+            self.kill(party)
+
+    def kill(self, party: Party) -> None:
+        """What it has open closes; what others have, stays."""
+        self.parties.remove(party)
+        others = [self._fds[other] for other in self.parties]
+        # Those of the ledger belong to SQLite, which shares them among all who have it open here.
+        party.end(set().union(*others, _ledger_fds() if self.is_beside(party) else ()))
+
+    def is_beside(self, party: Party) -> bool:
+        """Whether another process of its side works."""
+        return any(isinstance(other, type(party)) and other is not party for other in self.parties)
+
+    def restart(self, party: Party) -> None:
+        """In the place of one that was killed."""
+        before = _open_fds()
+        party.start()
+        self._join(party, before)
+        self.do(party, party.recover)
+
+    def do(self, party: Party, work: Work, rng: random.Random | None = None) -> None:
+        """All of a work, in turns."""
+        before = _open_fds()
+        try:
+            work()
+            self.turns.run(rng)
+        finally:
+            after = _open_fds()
+            self._fds[party] |= after - before
+            self._fds = {each: fds & after for each, fds in self._fds.items()}
 
     def works(self) -> list[tuple[Party, Work]]:
         """What the system does, again and again."""
-        return [(self.ingest, self.scan), (self.ingest, self.ingest.upload), (self.consume, self.consume.poll)]
+        return [(party, work) for party in self.parties for work in self._works(party)]
 
-    def scan(self) -> None:
+    def _works(self, party: Party) -> list[Work]:
+        if isinstance(party, Consume):
+            return [party.poll]
+        return [lambda: self._scan(party), party.upload, lambda: party.sweep(again=True)]
+
+    def _scan(self, ingest: Ingest) -> None:
         """Twice where a file has to settle."""
-        self.ingest.scan()
+        ingest.scan()
         self.clock.now += SETTLE
-        self.ingest.scan()
+        ingest.scan()
+
+    def _make(self, kind: type[Party]) -> Party:
+        if kind is Consume:
+            return Consume(self.root, self.facilities, self.store, self.queue)
+        return Ingest(self.root, self.facilities, self.clock, self.store, self.queue)
+
+    def _join(self, party: Party, before: set[int]) -> None:
+        """It works from now on; `before`: what was open before it began."""
+        self.parties.append(party)
+        self._fds[party] = _open_fds() - before
 
 
 @contextmanager
@@ -103,7 +160,7 @@ def record(clock: Clock, turns: Turns, rng: random.Random) -> Recording:
         recorder = Recorder(root, stage.store, stage.queue)
         recorder.install(patch)
         first = len(recorder.log)
-        stage.start()
+        stage.start(rng.choice((1, 2)), rng.choice((1, 2)))
         try:
             kills = _go(stage, recorder, rng)
         finally:
@@ -133,17 +190,15 @@ def _go(stage: Stage, recorder: Recorder, rng: random.Random) -> int:
 
 def _survives(stage: Stage, recorder: Recorder, party: Party, work: Work, rng: random.Random) -> bool:
     try:
-        work()
-        stage.turns.run(rng)
+        stage.do(party, work, rng)
     except Killed:
         stage.turns.forget()
         recorder.revive()
-        party.end(set())
-        if party is stage.consume:
+        stage.kill(party)
+        if isinstance(party, Consume) and not stage.is_beside(party):
             recorder.see_ledger(durable=True)  # its end wrote all of it into one file
-        party.start()
-        party.recover()
-        stage.turns.run()
+        if not stage.is_beside(party) or rng.random() < 0.5:
+            stage.restart(party)
         return False
     recorder.kill_at = -1
     return True
@@ -152,6 +207,16 @@ def _survives(stage: Stage, recorder: Recorder, party: Party, work: Work, rng: r
 def _is_on_its_way(stage: Stage) -> bool:
     queued = [path for name in ("Watch", "QueuedForUpload") for path in (stage.root / name).rglob("*")]
     return any(path.is_file() for path in queued) or bool(stage.queue.bodies())
+
+
+def _open_fds() -> set[int]:
+    found = os.listdir("/proc/self/fd")
+    return {int(fd) for fd in found if os.path.lexists(f"/proc/self/fd/{fd}")}  # without that which listed them
+
+
+def _ledger_fds() -> set[int]:
+    paths = {fd: os.path.realpath(f"/proc/self/fd/{fd}") for fd in _open_fds()}
+    return {fd for fd, path in paths.items() if LEDGER in path}
 
 
 def _fast() -> str | None:
