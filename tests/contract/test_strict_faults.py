@@ -215,7 +215,7 @@ def test_what_is_not_understood_is_refused(server: StrictServer, what: str, said
 
 
 def test_everything_that_takes_effect_is_noted(server: StrictServer, s3: Any, sqs: Any) -> None:
-    """In the order in which it did, with what it was; faults among it."""
+    """In the order in which it did, with what it was; faults among it, and a message without a drop."""
     url, key = make(sqs), uuid.uuid4().hex
     start = len(server.events())
     s3.put_object(Bucket="drops", Key=key, Body=b"x")
@@ -224,7 +224,7 @@ def test_everything_that_takes_effect_is_noted(server: StrictServer, s3: Any, sq
     receive(sqs, url)
     sqs.delete_message(QueueUrl=url, ReceiptHandle=receive(sqs, url)[0]["ReceiptHandle"])
     events = [event for event in server.events()[start:] if event["effect"] != "CONTROL"]
-    assert [event["effect"] for event in events] == ["PUT", "SEND", "fault", "RECEIVE", "DELETE-MESSAGE"]
+    assert [event["effect"] for event in events] == ["PUT", "SEND", "violation", "fault", "RECEIVE", "DELETE-MESSAGE"]
     assert [event["n"] for event in server.events()] == list(range(1, len(server.events()) + 1))
-    assert (events[0]["key"], events[0]["size"], events[2]["fault"]) == (key, 1, "receive.empty")
-    assert events[1]["body"] == events[4]["body"]
+    assert (events[0]["key"], events[0]["size"], events[3]["fault"]) == (key, 1, "receive.empty")
+    assert events[1]["body"] == events[5]["body"]
