@@ -101,7 +101,7 @@ def announced(message: Message) -> Announced | None:
     if message.body.lstrip().startswith("{"):
         try:
             key = unquote_plus(json.loads(message.body)["Records"][0]["s3"]["object"]["key"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             key = None
     return said_by(key, attributes)
 

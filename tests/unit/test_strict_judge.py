@@ -192,7 +192,8 @@ def test_a_message_says_what_it_is_about() -> None:
     event = json.dumps({"Records": [{"s3": {"object": {"key": "in%2Fa"}}}]})
     for body in ("in/a", event):
         assert announced(Message(body, "", attributes, "", 0)) == SAID
-    assert announced(Message('{"Records": []}', "", attributes, "", 0)) is None
+    for unreadable in ('{"Records": []}', '{"Records":' + "[" * 200_000):
+        assert announced(Message(unreadable, "", attributes, "", 0)) is None
     assert said_by("in/a", {"drop_id": {"StringValue": "d1"}}) is None
 
 
