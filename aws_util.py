@@ -25,7 +25,7 @@ from pipeline.aws.classic import ClassicEngine
 from pipeline.aws.credentials import guard
 from pipeline.aws.crt import CrtEngine
 from pipeline.aws.engine import OWNER, Engine
-from pipeline.aws.errors import code_of, describe, is_passing, translate, translated
+from pipeline.aws.errors import NOT_OFFERED, code_of, describe, is_passing, translate, translated
 from pipeline.aws.store import S3Store
 from pipeline.aws.template import template_of
 from pipeline.names import STORE_PROBE
@@ -48,7 +48,6 @@ _CONNECTIONS = 64
 """Kept open for one process and service at most."""
 _BY_PATH: dict[str, Any] = {"s3": {"addressing_style": "path"}}
 """Elsewhere than at AWS the bucket stands in the path: nobody knows whether its name would lead there in the host."""
-_UNKNOWN_HEADER = {"NotImplemented", "MethodNotAllowed"}
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,7 @@ class Aws:
                     Bucket=self.settings.aws_s3_bucket, Key=key, Body=b"", IfNoneMatch="*", **self._extra()
                 )
             except (ClientError, BotoCoreError) as error:
-                if code_of(error) in _UNKNOWN_HEADER:
+                if code_of(error) in NOT_OFFERED:
                     break
                 problem = translate(error, f"probe s3://{self.settings.aws_s3_bucket}/{key}")
                 if isinstance(problem, TakenError):

@@ -40,6 +40,8 @@ _NO_TEXT = "if a header of the answer is not UTF-8, set aws_transfer_client=clas
 _CHAIN = "set aws_access_key_id and aws_secret_key, or any source of the default credential chain"
 
 NO_RANGE = "InvalidRange"
+NOT_OFFERED = {"NotImplemented", "MethodNotAllowed"}
+"""The store does not know the call, or a header of it."""
 DENIED = {"AccessDenied", "AccessDeniedException", "403", "401"}
 """The identity is known and may not."""
 _PAUSED = dict.fromkeys(DENIED, _PERMISSIONS) | {

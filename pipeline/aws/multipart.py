@@ -17,7 +17,7 @@ from pipeline.aws.answers import Answer
 from pipeline.aws.body import body_of, part_size_of, ranges, refuse_changed
 from pipeline.aws.checksum import as_text, combine_crc64nvme, crc64nvme_value
 from pipeline.aws.engine import OWNER, Engine, Put
-from pipeline.aws.errors import DENIED, client_status, code_of, translate, translated
+from pipeline.aws.errors import DENIED, NOT_OFFERED, client_status, code_of, translate, translated
 from pipeline.aws.journal import Journal, Noted, Record
 from pipeline.aws.window import Budget, Window
 from pipeline.drop import DROP_ID
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GONE, _REFUSED = "NoSuchUpload", 400
-_NO_SUCH_CALL = ("NotImplemented", "MethodNotAllowed")
 _SKEW_SECONDS = 900
 """By which S3 lets clocks differ."""
 _HOPE_SECONDS = 7 * 86_400.0
@@ -223,7 +222,7 @@ class Multipart:
             problem = translate(error, f"look for the multipart upload of s3://{self._bucket}/{printable(intent.key)}")
             log.warning("a multipart upload may be left: %s", problem)
             hopeless = time.time() - intent.created > _HOPE_SECONDS
-            return hopeless or code_of(error) in {*DENIED, *_NO_SUCH_CALL}
+            return hopeless or code_of(error) in DENIED | NOT_OFFERED
         return not [record for record in left if not self._abort_upload(record)]
 
     def _is_others(self, record: Record) -> bool:

@@ -1,4 +1,4 @@
-"""What arrives gets its name once: the landing, the ledger, the room, and what is kept beside the queue."""
+"""What arrives gets its name once: the landing, the ledger, the room, and messages that are put aside."""
 
 from tests.chaos.mutations.mutant import Mutant
 
